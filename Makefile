@@ -1,0 +1,46 @@
+# Everything a newcomer types. `make` alone prints the list.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast test-ros lint docs clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## a virtual environment in .venv with everything but ROS and GPU packages
+
+$(STAMP): setup.py setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo 'Python 3.10 or newer is needed; name one: make install PYTHON=python3.11' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'The venv module is missing; type: sudo apt install python3-venv' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $(VENV)/COLCON_IGNORE
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[all]'
+	@touch $(STAMP)
+
+demo: install  ## train a small monitor, then watch it catch anomalies (about 8 minutes)
+	$(BIN)/ood-monitor demo
+
+test: lint  ## ruff, mypy and every test that needs neither ROS nor a GPU (under 20 minutes)
+	$(BIN)/python -m pytest
+
+test-fast: lint  ## as test, without the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+# Runs in the sourced ROS environment, not in .venv: rclpy belongs to the system's Python.
+test-ros:  ## the tests that need a sourced ROS 2
+	@$(PYTHON) -c 'import rclpy' 2>/dev/null || { \
+	  echo 'rclpy is missing; type: source /opt/ros/<distro>/setup.bash' >&2; exit 1; }
+	$(PYTHON) -m pytest -m ros
+
+lint: install  ## ruff and mypy only
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:  ## remove caches and build output; keeps .venv and runs/
+	rm -rf build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
