@@ -1,0 +1,1 @@
+"""Data sets: public ones, the user's own folders, and synthetic scenes."""
