@@ -1,0 +1,106 @@
+"""JSON objects read strictly: every missing, unknown or ill-typed key is named when refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+class JsonError(ValueError):
+    """A JSON document that does not follow its schema; the message names the key."""
+
+
+class Section:
+    """One JSON object; with `keys`, exactly those are allowed."""
+
+    def __init__(self, path: str, value: object, keys: Iterable[str] | None = None) -> None:
+        self._path = path
+        if not isinstance(value, dict):
+            raise self._wrong('', f'must be an object, not {value!r:.40}')
+        self.value: dict[str, Any] = value
+        if keys is None:
+            return
+        known = set(keys)
+        for key in sorted(known - value.keys()):
+            raise self._wrong(key, 'is missing')
+        for key in sorted(value.keys() - known):
+            raise self._wrong(key, f'is unknown; known here are {", ".join(sorted(known))}')
+
+    def section(self, key: str, keys: Iterable[str] | None = None) -> Section:
+        """Return the object under `key`."""
+        return Section(self._join(key), self.value[key], keys)
+
+    def sections(self, key: str, keys: Iterable[str]) -> list[Section]:
+        """Return the non-empty list of objects under `key`."""
+        allowed = tuple(keys)
+        return [
+            Section(f'{self._join(key)}[{index}]', value, allowed)
+            for index, value in enumerate(self.items(key))
+        ]
+
+    def items(self, key: str) -> list[Any]:
+        """Return the non-empty list under `key`."""
+        value = self.value[key]
+        if not isinstance(value, list) or not value:
+            raise self._wrong(key, f'must be a non-empty list, not {value!r:.40}')
+        return value
+
+    def text(self, key: str, choices: Iterable[str] = ()) -> str:
+        """Return the non-empty string under `key`, one of `choices` if given."""
+        value, allowed = self.value[key], tuple(choices)
+        if not isinstance(value, str) or not value or (allowed and value not in allowed):
+            wanted = f'one of {", ".join(allowed)}' if allowed else 'a non-empty string'
+            raise self._wrong(key, f'must be {wanted}, not {value!r:.40}')
+        return value
+
+    def boolean(self, key: str) -> bool:
+        """Return the true or false under `key`."""
+        value = self.value[key]
+        if not isinstance(value, bool):
+            raise self._wrong(key, f'must be true or false, not {value!r:.40}')
+        return value
+
+    def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
+        """Return the finite number in [low, high] under `key`."""
+        return self._number(key, self.value[key], low, high)
+
+    def integer(self, key: str, low: int, high: int = (1 << 31) - 1) -> int:
+        """Return the whole number in [low, high] under `key`."""
+        value = self.value[key]
+        number = self._number(key, value, low, high)
+        if not isinstance(value, int):
+            raise self._wrong(key, f'must be a whole number, not {value!r:.40}')
+        return int(number)
+
+    def numbers(
+        self,
+        key: str,
+        length: int | None = None,
+        low: float = -math.inf,
+        high: float = math.inf,
+    ) -> tuple[float, ...]:
+        """Return the non-empty list of finite numbers in [low, high] under `key`."""
+        values = self.items(key)
+        if length is not None and len(values) != length:
+            raise self._wrong(key, f'must hold {length} numbers, not {len(values)}')
+        return tuple(self._number(key, value, low, high) for value in values)
+
+    def check(self, key: str, holds: bool, what: str) -> None:
+        """Raise JsonError saying `key` and `what` unless `holds`."""
+        if not holds:
+            raise self._wrong(key, what)
+
+    def _number(self, key: str, value: object, low: float, high: float) -> float:
+        # bool is an int in Python, never in a manifest.
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self._wrong(key, f'must be a number, not {value!r:.40}')
+        if not (math.isfinite(value) and low <= value <= high):
+            raise self._wrong(key, f'must be between {low:g} and {high:g}, not {value!r:.40}')
+        return float(value)
+
+    def _join(self, key: str) -> str:
+        return '.'.join(part for part in (self._path, key) if part)
+
+    def _wrong(self, key: str, what: str) -> JsonError:
+        return JsonError(f'{self._join(key)} {what}')
