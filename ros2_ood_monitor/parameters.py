@@ -1,0 +1,279 @@
+"""The one table of runtime parameters.
+
+From it come the check of configuration files, the declaration of ROS parameters, the defaults of
+`SupervisionConfig`, `config/monitor.yaml` and the table in `docs/parameters.md`; a test keeps the
+last two in step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Value = bool | int | float | str
+
+
+class ParameterError(ValueError):
+    """A parameter that is unknown, of the wrong type or out of range."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One runtime parameter; its type is the type of `default`."""
+
+    name: str
+    """Dots make groups, as in ROS."""
+    default: Value
+    description: str
+    unit: str = ''
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    choices: tuple[str, ...] = ()
+    live: bool = False
+    """May be changed while the monitor runs."""
+
+    def check(self, value: object, source: str = '') -> Value:
+        """Return `value` as this parameter's type.
+
+        Raises ParameterError naming the parameter and, if given, the `source` of the value.
+        """
+        place = f' in {source}' if source else ''
+        wanted = type(self.default)
+        # YAML and people write 1 for 1.0; bool is an int in Python but never meant as one.
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not wanted or not isinstance(value, (bool, int, float, str)):
+            raise ParameterError(
+                f'{self.name}{place} must be {self.kind}, not {value!r:.60}'
+            )
+        if self.choices and value not in self.choices:
+            raise ParameterError(
+                f'{self.name}{place} must be one of {", ".join(self.choices)}, not {value!r:.60}'
+            )
+        if isinstance(value, (int, float)) and not self.minimum <= value <= self.maximum:
+            raise ParameterError(f'{self.name}{place} must be {self.range}, not {value!r:.60}')
+        return value
+
+    @property
+    def kind(self) -> str:
+        """The type in words."""
+        return {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}[
+            type(self.default)
+        ]
+
+    @property
+    def range(self) -> str:
+        """The allowed values in words; empty if any will do."""
+        if self.choices:
+            return ', '.join(self.choices)
+        if math.isinf(self.minimum):
+            return ''
+        if math.isinf(self.maximum):
+            return f'at least {self.minimum:g}'
+        return f'{self.minimum:g} to {self.maximum:g}'
+
+
+_TABLE = (
+    Parameter('bundle', '', 'Directory of the model bundle.'),
+    Parameter(
+        'backend',
+        'auto',
+        'Inference engine; auto takes the fastest one that is installed.',
+        choices=('auto', 'tensorrt', 'openvino', 'onnxruntime'),
+    ),
+    Parameter(
+        'threads', 0, 'Processor threads of the engine; 0 leaves it the choice.', '', 0, 1024
+    ),
+    Parameter('camera.name', 'camera', 'Name of the camera in alerts and diagnostics.'),
+    Parameter('camera.image_topic', 'image', 'Topic of the camera images.'),
+    Parameter(
+        'camera.image_transport',
+        'raw',
+        'raw listens to sensor_msgs/Image on the image topic, compressed to '
+        'sensor_msgs/CompressedImage on <image topic>/compressed.',
+        choices=('raw', 'compressed'),
+    ),
+    Parameter(
+        'supervision.heartbeat_hz',
+        10.0,
+        'How often the alert is repeated, whatever else happens.',
+        'Hz',
+        10,
+        100,
+    ),
+    Parameter(
+        'supervision.startup_timeout_s',
+        10.0,
+        'Waiting longer than this for the engines to load or for the first image is a FAULT.',
+        's',
+        0.1,
+        3600,
+        live=True,
+    ),
+    Parameter(
+        'supervision.stale_after_s',
+        0.4,
+        'No image for this long is a FAULT; at least three periods of the camera.',
+        's',
+        0.05,
+        60,
+        live=True,
+    ),
+    Parameter(
+        'supervision.frozen_after_s',
+        0.3,
+        'Pixel-identical images (three or more) for this long are a FAULT.',
+        's',
+        0.05,
+        60,
+        live=True,
+    ),
+    Parameter(
+        'supervision.max_age_ms',
+        300.0,
+        'Oldest image that may be judged: from its stamp to its arrival, and from its arrival to '
+        'its verdict; beyond it is a FAULT.',
+        'ms',
+        1,
+        60000,
+        live=True,
+    ),
+    Parameter(
+        'supervision.check_stamp_age',
+        True,
+        'Compare image stamps with the ROS clock; false for recordings and for cameras with a '
+        'clock of their own, then only the order of the stamps is checked.',
+        live=True,
+    ),
+    Parameter(
+        'supervision.max_future_ms',
+        100.0,
+        'A stamp further ahead of the ROS clock than this is a FAULT.',
+        'ms',
+        0,
+        60000,
+        live=True,
+    ),
+    Parameter(
+        'supervision.black_level',
+        8.0,
+        'An image with 99 % of its pixels at or below this grey level (0 to 255) is a FAULT.',
+        '',
+        0,
+        255,
+        live=True,
+    ),
+    Parameter(
+        'supervision.white_level',
+        250.0,
+        'An image with 99 % of its pixels at or above this grey level (0 to 255) is a FAULT.',
+        '',
+        0,
+        255,
+        live=True,
+    ),
+    Parameter(
+        'supervision.min_contrast',
+        4.0,
+        'An image whose darkest and brightest percent are closer than this many grey levels is a '
+        'FAULT.',
+        '',
+        0,
+        255,
+        live=True,
+    ),
+    Parameter(
+        'supervision.trigger_frames',
+        3,
+        'An unknown region seen at the same place in this many frames in a row is a CAUTION.',
+        'frames',
+        1,
+        1000,
+        live=True,
+    ),
+    Parameter(
+        'supervision.release_frames',
+        5,
+        'A state is left only after this many good frames in a row.',
+        'frames',
+        1,
+        1000,
+        live=True,
+    ),
+    Parameter(
+        'supervision.release_s',
+        0.5,
+        'A state is left no sooner than this after its cause ended.',
+        's',
+        0,
+        60,
+        live=True,
+    ),
+    Parameter(
+        'supervision.latch',
+        False,
+        'Keep ALERT and FAULT until reset, even after their cause ended.',
+        live=True,
+    ),
+    Parameter(
+        'supervision.restart_attempts',
+        3,
+        'How often a failed engine is restarted before the monitor gives up (and stays in FAULT).',
+        '',
+        0,
+        100,
+    ),
+    Parameter(
+        'supervision.restart_backoff_s',
+        0.5,
+        'Wait before the first restart; doubles with every further one.',
+        's',
+        0,
+        60,
+    ),
+    Parameter(
+        'overlay.jpeg_quality',
+        80,
+        'Quality of the compressed overlay picture.',
+        '',
+        1,
+        100,
+        live=True,
+    ),
+    Parameter(
+        'black_box.directory',
+        '',
+        'Where the seconds around an ALERT are written as MCAP bags; empty writes none.',
+    ),
+    Parameter('black_box.seconds', 10.0, 'Length of the ring in memory.', 's', 0.1, 600),
+    Parameter('black_box.ring_mb', 64, 'Largest size of the ring in memory.', 'MB', 1, 65536),
+    Parameter(
+        'black_box.quota_mb',
+        1024,
+        'Largest size of all bags in the directory; the oldest are deleted first.',
+        'MB',
+        1,
+        1048576,
+    ),
+)
+
+PARAMETERS: Mapping[str, Parameter] = {parameter.name: parameter for parameter in _TABLE}
+"""Every runtime parameter by its full name."""
+
+
+def default(name: str) -> Any:
+    """Return the default of the parameter `name`."""
+    return PARAMETERS[name].default
+
+
+def check_parameter(name: str, value: object, source: str = '') -> Value:
+    """Return `value` as the parameter's type; raises ParameterError, also for an unknown name."""
+    if name not in PARAMETERS:
+        place = f' in {source}' if source else ''
+        close = difflib.get_close_matches(name, PARAMETERS, 1, 0.5)
+        hint = f'; did you mean {close[0]!r}?' if close else ''
+        raise ParameterError(f'unknown key {name!r}{place}{hint}')
+    return PARAMETERS[name].check(value, source)

@@ -1,0 +1,36 @@
+"""The alarm rule: a one-sided cumulative sum of frame scores (Page, Biometrika 1954)."""
+
+from __future__ import annotations
+
+from ros2_ood_monitor.manifest import Alarm
+
+DRAIN_S = 0.1
+"""Evidence above the threshold is capped to what this many seconds of zero scores drain."""
+
+
+class Cusum:
+    """S = max(0, S + score - drift), alarm at S >= threshold.
+
+    S is capped a little above the threshold. The cap cannot change when an alarm first fires, only
+    how long it outlives its cause: without it a minute of anomaly would need a minute to drain.
+    """
+
+    def __init__(self, alarm: Alarm) -> None:
+        self.alarm = alarm
+        self.evidence = 0.0
+        overhang = alarm.drift * alarm.frame_rate * DRAIN_S
+        self._cap = alarm.threshold + min(alarm.threshold, overhang)
+
+    @property
+    def threshold(self) -> float:
+        """The evidence that raises the alarm."""
+        return self.alarm.threshold
+
+    @property
+    def alarming(self) -> bool:
+        """True while the evidence reaches the threshold."""
+        return self.evidence >= self.threshold
+
+    def update(self, score: float) -> None:
+        """Add one frame's conformal score (finite, >= 0)."""
+        self.evidence = min(self._cap, max(0.0, self.evidence + score - self.alarm.drift))

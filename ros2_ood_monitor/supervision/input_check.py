@@ -1,0 +1,124 @@
+"""Is the camera's picture fit to be judged? Stamps, size, exposure and signs of life."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ros2_ood_monitor.frame import RawCompressedImage, RawImage, UInt8Array
+from ros2_ood_monitor.supervision.config import SupervisionConfig
+from ros2_ood_monitor.supervision.image_decoding import InputFault, check_image, decode_compressed
+
+__all__ = ['InputCheck', 'InputFault', 'check_image', 'decode_compressed']
+
+FROZEN_IMAGES = 3
+"""A slow camera may repeat one image by chance; this many in a row are no chance."""
+
+EXPOSURE_STRIDE = 8
+"""Exposure is measured on every 8th pixel of every 8th row."""
+
+
+class InputCheck:
+    """The checks that need memory; one per camera and activation, used by one thread."""
+
+    def __init__(self, config: SupervisionConfig) -> None:
+        self.config = config
+        self._size: tuple[int, int] | None = None
+        self._stamp_ns: int | None = None
+        self._previous: UInt8Array | None = None
+        self._identical = 1
+        self._identical_since_ns = 0
+
+    def check(
+        self, raw: RawImage | RawCompressedImage, received_ns: int, stamp_clock_ns: int
+    ) -> UInt8Array:
+        """Return the image as uint8 RGB (H, W, 3); raises InputFault if it must not be judged.
+
+        `received_ns` is its arrival on the steady clock, `stamp_clock_ns` the same moment on the
+        clock that image stamps are made with.
+        """
+        # Every memory is updated even when an earlier check fails, so that one bad image does not
+        # make the next good one look bad.
+        stamp_fault = self._stamp_fault(raw.header.stamp.to_ns(), stamp_clock_ns)
+        image = decode_compressed(raw) if isinstance(raw, RawCompressedImage) else check_image(raw)
+        frozen_fault = self._frozen_fault(image, received_ns)
+        fault = (
+            stamp_fault or self._size_fault(image) or self._exposure_fault(image) or frozen_fault
+        )
+        if fault is not None:
+            raise fault
+        return image
+
+    def _stamp_fault(self, stamp_ns: int, clock_ns: int) -> InputFault | None:
+        previous, self._stamp_ns = self._stamp_ns, stamp_ns
+        if stamp_ns == 0:
+            return InputFault('stamp_zero', 'the image has no stamp; let the camera driver set it')
+        if previous is not None and stamp_ns <= previous:
+            return InputFault(
+                'stamp_back',
+                f'the image stamp went back by {(previous - stamp_ns) / 1e6:.0f} ms'
+                if stamp_ns < previous
+                else 'the image stamp stands still',
+            )
+        if not self.config.check_stamp_age:
+            return None
+        age_ms = (clock_ns - stamp_ns) / 1e6
+        if age_ms < -self.config.max_future_ms:
+            return InputFault(
+                'stamp_future',
+                f'the image stamp is {-age_ms:.0f} ms in the future; synchronise the clocks',
+            )
+        if age_ms > self.config.max_age_ms:
+            return InputFault(
+                'stamp_old',
+                f'the image was {age_ms:.0f} ms old on arrival, allowed are '
+                f'{self.config.max_age_ms:g}; synchronise the clocks, or set '
+                f'supervision.check_stamp_age to false for a recording',
+            )
+        return None
+
+    def _size_fault(self, image: UInt8Array) -> InputFault | None:
+        size = (image.shape[1], image.shape[0])
+        if self._size is None:
+            self._size = size
+        if size == self._size:
+            return None
+        return InputFault(
+            'size_changed',
+            f'the camera changed from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}; '
+            f'restart the monitor if that is meant',
+        )
+
+    def _exposure_fault(self, image: UInt8Array) -> InputFault | None:
+        grey = image[::EXPOSURE_STRIDE, ::EXPOSURE_STRIDE].mean(axis=2).ravel()
+        dark_index = grey.size // 100
+        bright_index = grey.size - 1 - dark_index
+        ordered = np.partition(grey, (dark_index, bright_index))
+        dark, bright = float(ordered[dark_index]), float(ordered[bright_index])
+        if bright <= self.config.black_level:
+            return InputFault('black', 'the image is black; is the lens covered?')
+        if dark >= self.config.white_level:
+            return InputFault('overexposed', 'the image is overexposed')
+        if bright - dark < self.config.min_contrast:
+            return InputFault('no_contrast', 'the image is one uniform colour')
+        return None
+
+    def _frozen_fault(self, image: UInt8Array, received_ns: int) -> InputFault | None:
+        previous, self._previous = self._previous, image
+        if previous is None or not _same(image, previous):
+            self._identical = 1
+            self._identical_since_ns = received_ns
+            return None
+        self._identical += 1
+        seconds = (received_ns - self._identical_since_ns) / 1e9
+        if self._identical < FROZEN_IMAGES or seconds < self.config.frozen_after_s:
+            return None
+        return InputFault(
+            'frozen', f'the camera is frozen: the same image for the last {seconds:.1f} s'
+        )
+
+
+def _same(image: UInt8Array, other: UInt8Array) -> bool:
+    if image.shape != other.shape:
+        return False
+    # A live camera differs somewhere in the first few rows looked at; only equal ones cost more.
+    return np.array_equal(image[::32], other[::32]) and np.array_equal(image, other)

@@ -1,0 +1,290 @@
+"""The state machine: what is known about one camera's view, and why.
+
+Every way of not knowing is a cause, the most severe cause wins, and a cause is let go only after
+it has been gone for a while.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ros2_ood_monitor.alert import Alert, Cause, State
+from ros2_ood_monitor.detection import Detection
+from ros2_ood_monitor.frame import Header
+from ros2_ood_monitor.manifest import Alarm
+from ros2_ood_monitor.supervision.clock import Clock
+from ros2_ood_monitor.supervision.config import SupervisionConfig
+from ros2_ood_monitor.supervision.cusum import Cusum
+from ros2_ood_monitor.supervision.image_decoding import InputFault
+from ros2_ood_monitor.supervision.region_streaks import RegionStreaks
+
+PHASES: Mapping[str, Cause | None] = {
+    'inactive': Cause(State.INITIALIZING, 'inactive', 'the monitor is not active'),
+    'loading': Cause(State.INITIALIZING, 'loading', 'the engines are being loaded'),
+    'ready': None,
+    'stopped': Cause(State.FAULT, 'stopped', 'the monitor has stopped'),
+}
+
+
+@dataclass
+class _Held:
+    """A cause that is, or recently was, true."""
+
+    cause: Cause
+    last_true_ns: int
+    good_frames: int = 0
+
+
+class Supervisor:
+    """Turns detections, faults and the passing of time into alerts; any thread may call.
+
+    Watchdogs run on `clock`, which must be steady. Nothing here blocks, so that an engine that
+    hangs cannot keep `tick` from reporting it.
+    """
+
+    def __init__(self, camera: str, config: SupervisionConfig, clock: Clock) -> None:
+        self._camera = camera
+        self._config = config
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[str, _Held] = {}
+        self._seq = 0
+        self._phase = 'inactive'
+        self._phase_since_ns = clock.now_ns()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._cusum: Cusum | None = None
+        self._received_ns: int | None = None
+        self._pending_since_ns: int | None = None
+        self._judged_ns: int | None = None
+        self._source: Header | None = None
+        self._score = math.nan
+        self._late_ms: float | None = None
+        self._input_fault: InputFault | None = None
+        self._engine_fault: Cause | None = None
+        self._streaks = RegionStreaks()
+
+    def configure(self, config: SupervisionConfig) -> None:
+        """Take over changed limits and delays."""
+        with self._lock:
+            self._config = config
+
+    def arm(self, alarm: Alarm) -> None:
+        """Use the bundle's alarm rule; the evidence outlives a restart of the same bundle."""
+        with self._lock:
+            if self._cusum is None or self._cusum.alarm != alarm:
+                self._cusum = Cusum(alarm)
+
+    def set_phase(self, phase: str) -> None:
+        """Enter 'inactive', 'loading', 'ready' or 'stopped'; 'inactive' forgets all frames.
+
+        An engine fault outlives reloading: only a judged frame proves that it is gone.
+        """
+        if phase not in PHASES:
+            raise ValueError(f'phase must be one of {", ".join(PHASES)}, not {phase!r}')
+        with self._lock:
+            self._hold()
+            self._phase = phase
+            self._phase_since_ns = self._clock.now_ns()
+            self._pending_since_ns = None
+            if phase == 'inactive':
+                self._forget()
+                self._let_go(lambda held: not self._is_latched(held))
+
+    def received(self, received_ns: int) -> None:
+        """Note that an image arrived at `received_ns`, whatever becomes of it."""
+        with self._lock:
+            # A silence that ends here must not pass unnoticed because nobody ticked meanwhile.
+            self._hold()
+            self._received_ns = received_ns
+            if self._pending_since_ns is None:
+                self._pending_since_ns = received_ns
+
+    def accepted(self, detection: Detection, header: Header, received_ns: int) -> None:
+        """Take the verdict on a frame that arrived at `received_ns`; NaN counts as a failure."""
+        numbers = (detection.score, detection.statistic)
+        if not all(math.isfinite(number) for number in numbers):
+            self.engine_fault(f'the frame score is {detection.score}', received_ns, 'not_finite')
+            return
+        with self._lock:
+            if self._cusum is None:
+                raise RuntimeError('arm() the supervisor with the alarm rule before any frame')
+            self._hold()
+            self._answered(received_ns)
+            self._input_fault = None
+            self._engine_fault = None
+            self._judged_ns = received_ns
+            self._source = header
+            self._score = detection.score
+            late_ms = (self._clock.now_ns() - received_ns) / 1e6
+            self._late_ms = late_ms if late_ms > self._config.max_age_ms else None
+            self._cusum.update(detection.score)
+            self._streaks.update(detection.regions)
+            true = self._hold()
+            for code, held in self._held.items():
+                if code not in true:
+                    held.good_frames += 1
+
+    def input_fault(self, fault: InputFault, received_ns: int) -> None:
+        """Note that the image that arrived at `received_ns` must not be judged."""
+        with self._lock:
+            self._hold()
+            self._answered(received_ns)
+            self._input_fault = fault
+            self._streaks = RegionStreaks()
+            self._restart_release()
+
+    def engine_fault(
+        self, text: str, received_ns: int | None = None, code: str = 'engine_failed'
+    ) -> None:
+        """Note that the engines failed, on the image that arrived at `received_ns` if any."""
+        with self._lock:
+            self._hold()
+            if received_ns is not None:
+                self._answered(received_ns)
+            self._engine_fault = Cause(State.FAULT, code, text)
+            self._streaks = RegionStreaks()
+            self._restart_release()
+
+    def verdict(self) -> tuple[State, tuple[Cause, ...]]:
+        """Return the state now and its causes, most severe first."""
+        with self._lock:
+            state, causes, _ = self._verdict()
+            return state, causes
+
+    def tick(self) -> Alert:
+        """Return the next alert of the heartbeat."""
+        with self._lock:
+            state, causes, latched = self._verdict()
+            seq, self._seq = self._seq, self._seq + 1
+            age_ms = math.inf
+            if self._judged_ns is not None:
+                age_ms = (self._clock.now_ns() - self._judged_ns) / 1e6
+            return Alert(
+                camera=self._camera,
+                state=state,
+                causes=causes,
+                score=self._score,
+                evidence=self._cusum.evidence if self._cusum else 0.0,
+                threshold=self._cusum.threshold if self._cusum else math.nan,
+                seq=seq,
+                age_ms=age_ms,
+                source=self._source,
+                latched=latched,
+            )
+
+    def reset(self) -> tuple[bool, str]:
+        """Let go of latched causes; refused, with the reason, until all of them are over."""
+        with self._lock:
+            self._hold()
+            now_ns = self._clock.now_ns()
+            severe = [held for held in self._held.values() if held.cause.state >= State.ALERT]
+            persisting = [held.cause.text for held in severe if not self._is_over(held, now_ns)]
+            if persisting:
+                return False, f'not reset, the cause persists: {"; ".join(persisting)}'
+            self._let_go(self._is_latched)
+            return True, 'reset'
+
+    def _answered(self, received_ns: int) -> None:
+        # A newer image may already wait; its time runs from its own arrival.
+        newest = self._received_ns
+        self._pending_since_ns = newest if newest is not None and newest > received_ns else None
+
+    def _restart_release(self) -> None:
+        for held in self._held.values():
+            held.good_frames = 0
+
+    def _is_latched(self, held: _Held) -> bool:
+        return self._config.latch and held.cause.state >= State.ALERT
+
+    def _is_over(self, held: _Held, now_ns: int) -> bool:
+        return (
+            held.good_frames >= self._config.release_frames
+            and now_ns - held.last_true_ns >= self._config.release_s * 1e9
+        )
+
+    def _let_go(self, condition: Callable[[_Held], bool]) -> None:
+        self._held = {code: held for code, held in self._held.items() if not condition(held)}
+
+    def _hold(self) -> dict[str, Cause]:
+        """Note every cause that is true now, before or after something changes; return them."""
+        now_ns = self._clock.now_ns()
+        true = {
+            cause.code: cause for cause in (*self._phase_causes(now_ns), *self._frame_causes())
+        }
+        for code, cause in true.items():
+            # INITIALIZING ends with its cause: by then a judged frame has said something better.
+            if cause.state != State.INITIALIZING:
+                self._held[code] = _Held(cause, now_ns)
+        return true
+
+    def _verdict(self) -> tuple[State, tuple[Cause, ...], bool]:
+        true = self._hold()
+        now_ns = self._clock.now_ns()
+        self._let_go(lambda held: self._is_over(held, now_ns) and not self._is_latched(held))
+        causes = [held.cause for held in self._held.values()]
+        causes += [cause for cause in true.values() if cause.state == State.INITIALIZING]
+        causes.sort(key=lambda cause: -cause.state)
+        state = max((cause.state for cause in causes), default=State.NOMINAL)
+        past = (held for code, held in self._held.items() if code not in true)
+        return state, tuple(causes), any(self._is_latched(held) for held in past)
+
+    def _frame_causes(self) -> Iterator[Cause]:
+        if self._engine_fault is not None:
+            yield self._engine_fault
+        if self._input_fault is not None:
+            yield Cause(State.FAULT, self._input_fault.code, str(self._input_fault))
+        if self._late_ms is not None:
+            yield Cause(
+                State.FAULT,
+                'too_slow',
+                f'the verdict took {self._late_ms:.0f} ms, allowed are '
+                f'{self._config.max_age_ms:g}',
+            )
+        if self._cusum is not None and self._cusum.alarming:
+            yield Cause(
+                State.ALERT,
+                'unknown_view',
+                f'the view is not what the network knows: evidence {self._cusum.evidence:.1f} '
+                f'reached the alarm threshold {self._cusum.threshold:.1f}',
+            )
+        region = self._streaks.longest(self._config.trigger_frames)
+        if region is not None:
+            yield Cause(
+                State.CAUTION,
+                'unknown_region',
+                f'an unknown region of {region.width:.0f}x{region.height:.0f} pixels at '
+                f'({region.x:.0f}, {region.y:.0f})',
+            )
+
+    def _phase_causes(self, now_ns: int) -> Iterator[Cause]:
+        config = self._config
+        phase_s = (now_ns - self._phase_since_ns) / 1e9
+        starting = phase_s <= config.startup_timeout_s
+        cause = PHASES[self._phase]
+        if cause is not None:
+            yield cause
+            if self._phase == 'loading' and not starting:
+                text = f'the engines have been loading for {phase_s:.0f} s'
+                yield Cause(State.FAULT, 'loading_slow', text)
+            return
+        if self._judged_ns is None:
+            yield Cause(State.INITIALIZING, 'no_frame_judged', 'no image has been judged yet')
+        if self._received_ns is None:
+            if not starting:
+                text = f'no image has arrived for {phase_s:.0f} s; is the camera running?'
+                yield Cause(State.FAULT, 'no_image', text)
+            return
+        # Loading may have taken long; the camera is not to blame for it.
+        silent_s = (now_ns - max(self._received_ns, self._phase_since_ns)) / 1e9
+        if silent_s > config.stale_after_s:
+            yield Cause(State.FAULT, 'stale', f'no image for {silent_s:.1f} s')
+        elif self._pending_since_ns is not None and self._engine_fault is None:
+            pending_ms = (now_ns - self._pending_since_ns) / 1e6
+            if pending_ms > config.max_age_ms:
+                text = f'an image has been waiting for its verdict for {pending_ms:.0f} ms'
+                yield Cause(State.FAULT, 'too_slow', text)
