@@ -104,13 +104,19 @@ class Supervisor:
             if self._pending_since_ns is None:
                 self._pending_since_ns = received_ns
 
-    def accepted(self, detection: Detection, header: Header, received_ns: int) -> None:
-        """Take the verdict on a frame that arrived at `received_ns`; NaN counts as a failure."""
+    def accepted(self, detection: Detection, header: Header, received_ns: int) -> bool:
+        """Take the verdict on a frame that arrived at `received_ns`; False if it is worthless.
+
+        A score that is not finite is an engine fault; a verdict after deactivation is ignored.
+        """
         numbers = (detection.score, detection.statistic)
         if not all(math.isfinite(number) for number in numbers):
-            self.engine_fault(f'the frame score is {detection.score}', received_ns, 'not_finite')
-            return
+            text = f'the engines gave score {numbers[0]} and statistic {numbers[1]}'
+            self.engine_fault(text, received_ns, 'not_finite')
+            return False
         with self._lock:
+            if self._is_off():
+                return False
             if self._cusum is None:
                 raise RuntimeError('arm() the supervisor with the alarm rule before any frame')
             self._hold()
@@ -128,10 +134,13 @@ class Supervisor:
             for code, held in self._held.items():
                 if code not in true:
                     held.good_frames += 1
+            return True
 
     def input_fault(self, fault: InputFault, received_ns: int) -> None:
         """Note that the image that arrived at `received_ns` must not be judged."""
         with self._lock:
+            if self._is_off():
+                return
             self._hold()
             self._answered(received_ns)
             self._input_fault = fault
@@ -143,6 +152,8 @@ class Supervisor:
     ) -> None:
         """Note that the engines failed, on the image that arrived at `received_ns` if any."""
         with self._lock:
+            if self._is_off():
+                return
             self._hold()
             if received_ns is not None:
                 self._answered(received_ns)
@@ -188,6 +199,9 @@ class Supervisor:
                 return False, f'not reset, the cause persists: {"; ".join(persisting)}'
             self._let_go(self._is_latched)
             return True, 'reset'
+
+    def _is_off(self) -> bool:
+        return self._phase in ('inactive', 'stopped')
 
     def _answered(self, received_ns: int) -> None:
         # A newer image may already wait; its time runs from its own arrival.
