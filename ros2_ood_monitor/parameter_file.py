@@ -47,7 +47,12 @@ def read_parameters(path: Path, node: str = f'/{NODE_NAME}') -> dict[str, Value]
         below = document[section]
         if not isinstance(below, dict) or set(below) != {'ros__parameters'}:
             raise ParameterError(f'{section!r} in {path} must hold one key, ros__parameters')
-        for name, value in _leaves('', below['ros__parameters'] or {}):
+        values_here = below['ros__parameters']
+        if not isinstance(values_here, dict):
+            raise ParameterError(
+                f'{section!r} in {path} must hold names and values, not {values_here!r:.60}'
+            )
+        for name, value in _leaves('', values_here):
             if name.partition('.')[0] not in ROS_OWNED:
                 values[name] = check_parameter(name, value, str(path))
     return values

@@ -72,8 +72,8 @@ class Parameter:
         if math.isinf(self.minimum):
             return ''
         if math.isinf(self.maximum):
-            return f'at least {self.minimum:g}'
-        return f'{self.minimum:g} to {self.maximum:g}'
+            return f'at least {self.minimum:.9g}'
+        return f'{self.minimum:.9g} to {self.maximum:.9g}'
 
 
 _TABLE = (
