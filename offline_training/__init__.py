@@ -1,0 +1,1 @@
+"""Workstation side: train, attack, calibrate and export the networks the monitor runs."""

@@ -1,0 +1,1 @@
+"""Detectors on backbone taps; every score is higher for more anomalous pixels."""

@@ -1,0 +1,81 @@
+"""The three networks in the form the robot runs: bytes in, labels, taps and maps out.
+
+Training, calibration and export all go through these modules, so that what is calibrated is what
+is exported. Tensors are chained by name: an output `level2` feeds the input `level2`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ros2_ood_monitor.manifest import MAP_STRIDE
+
+
+def energy_map(logits: Tensor) -> Tensor:
+    """Negated free energy -logsumexp of 4x4-averaged logits, (B, C, H, W) -> (B, 1, H/4, W/4).
+
+    Higher = more anomalous (Liu et al., "Energy-based Out-of-distribution Detection", 2020).
+    """
+    pooled = F.avg_pool2d(logits, MAP_STRIDE)
+    # Written with the shift spelled out: the fused operator overflows in half precision.
+    peak = pooled.amax(dim=1, keepdim=True)
+    return -(peak + (pooled - peak).exp().sum(dim=1, keepdim=True).log())
+
+
+class BackboneGraph(nn.Module):
+    """uint8 (1, H, W, 3) -> labels int32 (1, H, W), energy (1, 1, H/4, W/4), then the taps.
+
+    `tap_names` gives the order of the taps.
+    """
+
+    def __init__(self, normalize: nn.Module, backbone: nn.Module, tap_names: Sequence[str]):
+        super().__init__()
+        self.normalize = normalize
+        self.backbone = backbone
+        self.tap_names = tuple(tap_names)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        logits, taps = self.backbone.features(self.normalize(image))
+        labels = logits.argmax(dim=1).to(torch.int32)
+        return (labels, energy_map(logits), *(taps[name] for name in self.tap_names))
+
+
+class TapGraph(nn.Module):
+    """A detector on taps with positional inputs, as ONNX export needs them."""
+
+    def __init__(self, detector: nn.Module, tap_names: Sequence[str]):
+        super().__init__()
+        self.detector = detector
+        self.tap_names = tuple(tap_names)
+
+    def forward(self, *taps: Tensor) -> Tensor:
+        return self.detector(dict(zip(self.tap_names, taps, strict=True)))
+
+
+def tap_shapes(
+    backbone: nn.Module, height: int, width: int
+) -> dict[str, tuple[int, int]]:
+    """Return channels and stride of every tap of `backbone` for an input of this size."""
+    device = next(backbone.parameters()).device
+    with torch.inference_mode():
+        _, taps = backbone.features(torch.zeros(1, 3, height, width, device=device))
+    return {name: (tap.shape[1], round(width / tap.shape[-1])) for name, tap in taps.items()}
+
+
+def detector_maps(
+    backbone: nn.Module, flow: nn.Module, observer: nn.Module, images: Tensor
+) -> Mapping[str, Tensor]:
+    """Run the chain on normalised images (B, 3, H, W); maps (B, H/4, W/4) and labels (B, H, W)."""
+    logits, taps = backbone.features(images)
+    observed = observer(taps)
+    return {
+        'labels': logits.argmax(dim=1),
+        'energy': energy_map(logits)[:, 0],
+        'density': flow(taps)[:, 0],
+        'unknown': observed[:, 0],
+        'error': observed[:, 1],
+    }

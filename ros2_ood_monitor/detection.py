@@ -1,0 +1,45 @@
+"""The result of looking at one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected unknown region; box in pixels of the camera image (not of the network input)."""
+
+    x: float
+    """Left edge."""
+    y: float
+    """Top edge."""
+    width: float
+    height: float
+    area: float
+    """Number of camera pixels covered."""
+    peak: float
+    """Highest anomaly probability inside, in [0, 1]."""
+    mean: float
+    """Mean anomaly probability inside, in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """Segmentation, anomaly map and frame score of one frame, at network input size (H, W).
+
+    `labels` uint8 (H, W), 255 = unlabeled. `anomaly_map` float32 (H, W) in [0, 1], the calibrated
+    probability that a pixel shows something unknown; NaN = invalid. `statistic` is the raw frame
+    statistic, `score` its -log10 conformal p-value (>= 0, higher = more anomalous). `maps` holds
+    the single detectors' maps at map resolution. `timings` is milliseconds per stage.
+    """
+
+    labels: UInt8Array
+    anomaly_map: Float32Array
+    statistic: float
+    score: float
+    regions: tuple[Region, ...] = ()
+    maps: Mapping[str, Float32Array] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
