@@ -41,6 +41,10 @@ lint: install  ## ruff and mypy only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: install  ## write docs/parameters.md and config/monitor.yaml from the parameter table
+	$(BIN)/ood-monitor parameters --markdown > docs/parameters.md
+	$(BIN)/ood-monitor parameters --yaml > config/monitor.yaml
+
 clean:  ## remove caches and build output; keeps .venv and runs/
 	rm -rf build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -43,6 +43,7 @@ EXTRAS = {
         'types-PyYAML',
         'zuko',
         'catkin_pkg',
+        'setuptools>=64',
     ],
 }
 EXTRAS['all'] = sorted({name for extra in EXTRAS if extra != 'tensorrt' for name in EXTRAS[extra]})

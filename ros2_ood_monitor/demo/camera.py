@@ -1,0 +1,70 @@
+"""The demo's camera process: publishes prepared pictures at their times, as a camera driver would.
+
+Every picture sent is reported as one JSON line on standard output (`frame`, `steady_ns`), so that
+delays are counted from what was really sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ros2_ood_monitor.demo.schedule import Schedule
+from ros2_ood_monitor.frame import Header, RawImage, Stamp
+from ros2_ood_monitor.middleware.dds import DdsMiddleware
+from ros2_ood_monitor.topics import camera_output
+
+FRAME_ID = 'camera_optical'
+CAMERA = camera_output('image')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Publish from the moment `--start-ns` on; joins in the middle if that has passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--schedule', type=Path, required=True)
+    parser.add_argument('--pictures', type=Path, required=True)
+    parser.add_argument('--start-ns', type=int, required=True, help='steady clock of picture 0')
+    parser.add_argument('--domain-id', type=int, required=True)
+    args = parser.parse_args(argv)
+    schedule = Schedule.load(args.schedule)
+    pictures = np.load(args.pictures, mmap_mode='r')
+    middleware = DdsMiddleware('demo_camera', domain_id=args.domain_id)
+    try:
+        publish(schedule, pictures, args.start_ns, middleware)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        middleware.close()
+    return 0
+
+
+def publish(
+    schedule: Schedule, pictures: np.ndarray, start_ns: int, middleware: DdsMiddleware
+) -> None:
+    """Send every picture that is still due, each at its time."""
+    period_ns = 1e9 / schedule.fps
+    due = int((time.monotonic_ns() - start_ns) / period_ns) + 1
+    first = schedule.resume(max(0, due))
+    middleware.advertise(CAMERA)
+    for frame in range(first, schedule.frames):
+        time.sleep(max(0.0, (start_ns + frame * period_ns - time.monotonic_ns()) / 1e9))
+        image = np.ascontiguousarray(pictures[schedule.picture(frame)])
+        header = Header(Stamp.from_ns(time.time_ns()), FRAME_ID)
+        height, width, channels = image.shape
+        steady_ns = time.monotonic_ns()
+        middleware.publish(
+            CAMERA,
+            RawImage(header, height, width, 'rgb8', 0, width * channels, image.reshape(-1)),
+        )
+        sys.stdout.write(json.dumps({'frame': frame, 'steady_ns': steady_ns}) + '\n')
+        sys.stdout.flush()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The demo on the terminal: one line per change of state, one table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ros2_ood_monitor.alert import State
+from ros2_ood_monitor.demo.judgement import Judgement, Transition, answers
+from ros2_ood_monitor.demo.truth import Injected
+
+STYLES = {
+    State.NOMINAL: 'green',
+    State.CAUTION: 'yellow',
+    State.INITIALIZING: 'cyan',
+    State.ALERT: 'bold red',
+    State.FAULT: 'bold magenta',
+}
+
+
+def announce_event(console: Console, one: Injected, origin_s: float) -> None:
+    """Say what has just been injected."""
+    console.print(f'{one.start_s - origin_s:6.2f} s  [dim]injected:[/] {escape(one.event.what)}')
+
+
+def announce_change(
+    console: Console, change: Transition, known: Sequence[Injected], origin_s: float
+) -> None:
+    """Say that the alert topic changed state, with the delay if it answers an event."""
+    style = STYLES[change.state]
+    delay = next(
+        (
+            f'  [bold]+{(change.at_s - one.start_s) * 1e3:.0f} ms[/]'
+            for one in known
+            if answers(change, one)
+        ),
+        '',
+    )
+    console.print(
+        f'{change.at_s - origin_s:6.2f} s  [{style}]{change.state.name:12}[/]{delay}  '
+        f'[dim]{escape(change.text)}[/]'
+    )
+
+
+def summarize(console: Console, judgement: Judgement, origin_s: float) -> None:
+    """Print the final table."""
+    table = Table(title='What was injected, and when the alert came', title_justify='left')
+    table.add_column('injected')
+    for heading in ('at', 'alert', 'delay', 'safe again'):
+        table.add_column(heading, justify='right')
+    for verdict in judgement.verdicts:
+        one, delay = verdict.injected, verdict.delay_s
+        cells = ['[bold red]MISSED[/]', '-', '-']
+        if verdict.alert is not None and delay is not None:
+            late = delay > judgement.limit_s
+            cells = [
+                f'[{STYLES[verdict.alert.state]}]{verdict.alert.state.name}[/]',
+                f'[{"bold red" if late else "green"}]{delay * 1e3:.0f} ms[/]',
+                '-' if verdict.cleared_s is None else f'{verdict.cleared_s - one.end_s:+.1f} s',
+            ]
+        table.add_row(escape(one.event.what), f'{one.start_s - origin_s:.1f} s', *cells)
+    console.print(table)
+    count = len(judgement.false_alarms)
+    console.print(f'false alarms: [{"bold red" if count else "green"}]{count}[/]')
+    for change in judgement.false_alarms:
+        console.print(
+            f'  {change.at_s - origin_s:.2f} s {change.state.name}: {escape(change.text)}'
+        )
