@@ -14,6 +14,7 @@ from offline_training.data.base import DataError
 from offline_training.data.camvid import CamVid
 from offline_training.data.folder import AnomalyFolder
 from offline_training.data.labelled_folder import LabelledFolder
+from offline_training.data.synthetic import SyntheticAnomalies, SyntheticScenes
 
 SIZE = (24, 32)
 CLASSES_YAML = 'classes:\n- {name: road, color: [1, 2, 3]}\n- {name: sky, color: [4, 5, 6]}\n'
@@ -264,3 +265,31 @@ def test_real_anomalies(parts: tuple[str, ...], count: int) -> None:
     sample = dataset[count // 2]
     assert sample.image.shape[:2] == sample.mask.shape
     assert 0 < (sample.mask == 1).mean() < 0.5
+
+
+def test_synthetic_splits_share_no_picture() -> None:
+    splits = [SyntheticScenes(split, 3, 64, 48) for split in ('train', 'val', 'test')]
+    pictures = {dataset[index].image.tobytes() for dataset in splits for index in range(3)}
+    assert len(pictures) == 9
+    sample = splits[0][2]
+    assert (sample.image.shape, sample.labels.shape) == ((48, 64, 3), (48, 64))
+    np.testing.assert_array_equal(sample.image, splits[0][2].image)
+    assert len(splits[0].class_names) == len(splits[0].palette)
+    assert len(list(splits[0])) == 3
+
+
+def test_synthetic_anomalies_are_for_judging_only() -> None:
+    kinds = []
+    for split in ('val', 'test'):
+        dataset = SyntheticAnomalies(split, 12, 64, 48)
+        samples = list(dataset)
+        assert all(0.006 <= (sample.mask == 1).mean() < 0.5 for sample in samples)
+        assert set(np.unique(samples[0].mask)) == {0, 1}
+        kinds.append({sample.name.split('_')[-1] for sample in samples})
+    assert not kinds[0] & kinds[1]
+    with pytest.raises(DataError, match='never for training'):
+        SyntheticAnomalies('train', 3)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match='at least 1'):
+        SyntheticScenes('train', 0)
+    with pytest.raises(DataError, match='weekend'):
+        SyntheticScenes('weekend', 1)  # type: ignore[arg-type]

@@ -1,0 +1,156 @@
+"""Endless, licence-free, labelled driving scenes for training, tests and demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ros2_ood_monitor.scenes.canvas import Canvas, Pose
+from ros2_ood_monitor.scenes.classes import VOID
+from ros2_ood_monitor.scenes.ground import VARIANTS as GROUNDS
+from ros2_ood_monitor.scenes.ground import ground
+from ros2_ood_monitor.scenes.painter import paint
+from ros2_ood_monitor.scenes.scene_frame import AnomalyEvent, SceneFrame
+from ros2_ood_monitor.scenes.texture import between, pick, stream
+from ros2_ood_monitor.scenes.vehicles import VARIANTS as VEHICLES
+from ros2_ood_monitor.scenes.vehicles import vehicle
+from ros2_ood_monitor.scenes.weather import Atmosphere, draw_weather
+from ros2_ood_monitor.scenes.world import Standing, Vehicle, World
+
+
+class SceneGenerator:
+    """Clips and single frames of `width` x `height` pixels.
+
+    The town's houses, trees, cars and people are the same for every seed; the seed and an index
+    choose road, traffic, weather, light and motion. Equal arguments give equal pixels in every
+    process.
+
+    Raises:
+        ValueError: The seed is negative or the picture smaller than 32x24.
+    """
+
+    def __init__(self, seed: int, width: int, height: int) -> None:
+        if seed < 0 or width < 32 or height < 24:
+            raise ValueError(
+                f'scenes with seed {seed}, {width}x{height}: give a seed >= 0 and at least 32x24.'
+            )
+        self.seed, self.width, self.height = seed, width, height
+
+    def clip(
+        self, index: int, frames: int, fps: float = 15.0, anomalies: Sequence[AnomalyEvent] = ()
+    ) -> Iterator[SceneFrame]:
+        """Yield the frames of one drive.
+
+        Frame n shows time n / fps. The first frames of a longer clip equal those of a shorter
+        one, and frames outside the events equal those of the same clip without events.
+
+        Args:
+            index: Which drive.
+            frames: How many frames.
+            fps: Frames per second.
+            anomalies: What enters when.
+        """
+        keys = (self.seed, 'clip', index)
+        drive = _Drive(*keys)
+        atmosphere = Atmosphere(draw_weather(stream(*keys, 'weather')), self.width, self.height)
+        intruders = []
+        if anomalies:
+            # Imported here, so that nothing that trains can even load them.
+            from ros2_ood_monitor.scenes.anomalies import Intruder
+
+            aspect = self.width / self.height
+            intruders = [
+                Intruder(event, stream(*keys, 'anomaly', number), aspect)
+                for number, event in enumerate(anomalies)
+            ]
+        for number in range(frames):
+            time = number / fps
+            present = [found for intruder in intruders if (found := intruder.at(time))]
+            noise = stream(*keys, 'frame', number)
+            yield self._frame(drive, atmosphere, drive.pose(time), time, noise, present)
+
+    def scene(self, index: int) -> SceneFrame:
+        """Return one frame unlike all others, without anomalies: for training sets of stills."""
+        keys = (self.seed, 'scene', index)
+        drive = _Drive(*keys)
+        atmosphere = Atmosphere(draw_weather(stream(*keys, 'weather')), self.width, self.height)
+        rng = stream(*keys, 'frame')
+        time = between(rng, 0, 4)
+        moving = drive.pose(time)
+        pose = Pose(
+            moving.x + between(rng, -0.6, 0.6),
+            moving.z,
+            moving.height,
+            moving.yaw + between(rng, -0.1, 0.1),
+            moving.pitch + between(rng, -0.02, 0.02),
+        )
+        return self._frame(drive, atmosphere, pose, time, rng, [])
+
+    def _frame(
+        self,
+        drive: _Drive,
+        atmosphere: Atmosphere,
+        pose: Pose,
+        time: float,
+        rng: np.random.Generator,
+        extra: Sequence[Standing],
+    ) -> SceneFrame:
+        canvas = Canvas(self.width, self.height, pose)
+        moving = [*drive.world.traffic(pose.z, time), *drive.ahead(time, pose.z)]
+        paint(canvas, drive.world, atmosphere.weather, time, drive.speed, moving, extra)
+        image = atmosphere.expose(canvas, rng)
+        return SceneFrame(image, canvas.labels, canvas.labels == VOID)
+
+
+@dataclass(frozen=True)
+class _Wave:
+    """A smooth wobble: the sum of two sine waves."""
+
+    amplitude: float
+    period: float
+    phase: float
+
+    def at(self, time: float) -> float:
+        angle = 2 * np.pi * time / self.period + self.phase
+        return float(self.amplitude * (0.7 * np.sin(angle) + 0.3 * np.sin(2.3 * angle + 1)))
+
+
+class _Drive:
+    """How the camera and the cars ahead of it move in one world."""
+
+    def __init__(self, *keys: int | str) -> None:
+        rng = stream(*keys, 'drive')
+        self.world = World(ground(pick(rng, GROUNDS)), *keys)
+        self.speed = between(rng, 7, 13)
+        self._start = between(rng, 5, 45)
+        self._height = between(rng, 1.25, 1.6)
+        self._yaw0, self._pitch0 = between(rng, -0.03, 0.03), between(rng, -0.025, 0.025)
+        self._x = _Wave(between(rng, 0.1, 0.35), between(rng, 5, 9), between(rng, 0, 6))
+        self._yaw = _Wave(between(rng, 0.008, 0.025), between(rng, 4, 8), between(rng, 0, 6))
+        self._pitch = _Wave(between(rng, 0.001, 0.003), between(rng, 0.7, 1.2), 0.0)
+        self._ahead: list[tuple[Vehicle, _Wave]] = []
+        layout = self.world.ground.layout
+        for lane in layout.lanes:
+            if lane < layout.divide or rng.random() > 0.5:
+                continue
+            # In the ego lane nothing drives nearer than where anomalies land (20 m).
+            gap = between(rng, 27, 40) if lane == 0 else between(rng, 9, 35)
+            car = Vehicle(vehicle(pick(rng, VEHICLES)), lane, gap)
+            self._ahead.append((car, _Wave(5.0, between(rng, 8, 14), between(rng, 0, 6))))
+
+    def pose(self, time: float) -> Pose:
+        return Pose(
+            self._x.at(time),
+            self._start + self.speed * time,
+            self._height,
+            self._yaw0 + self._yaw.at(time),
+            self._pitch0 + self._pitch.at(time),
+        )
+
+    def ahead(self, time: float, camera_z: float) -> list[Vehicle]:
+        """Return the cars that drive in the camera's direction."""
+        return [
+            Vehicle(car.faces, car.x, camera_z + car.z + gap.at(time)) for car, gap in self._ahead
+        ]

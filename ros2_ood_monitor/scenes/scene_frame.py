@@ -1,0 +1,47 @@
+"""What a scene generator takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ros2_ood_monitor.frame import UInt8Array
+
+
+@dataclass(frozen=True, eq=False)
+class SceneFrame:
+    """One synthetic camera frame with its truth.
+
+    `image` uint8 RGB (H, W, 3); `labels` uint8 (H, W), 255 where an anomaly is; `anomaly` bool
+    (H, W).
+    """
+
+    image: UInt8Array
+    labels: UInt8Array
+    anomaly: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class AnomalyEvent:
+    """Something unknown is in view from `start_s` for `duration_s` seconds of a clip.
+
+    It is in the picture exactly in the frames with start_s <= t < start_s + duration_s and covers
+    at least 0.6 % of each. `kind` is a name from `anomalies.KINDS` or
+    `anomalies.VALIDATION_KINDS`; None draws one of `anomalies.KINDS`.
+
+    Raises:
+        ValueError: A time is negative or the duration is not positive.
+    """
+
+    start_s: float
+    duration_s: float
+    kind: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.start_s >= 0 or not self.duration_s > 0:
+            raise ValueError(
+                f'anomaly event at {self.start_s} s for {self.duration_s} s: give a start >= 0 '
+                'and a duration > 0.'
+            )
