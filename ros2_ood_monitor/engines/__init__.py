@@ -1,0 +1,1 @@
+"""Inference engines: interchangeable ways to run a bundle's networks with the same numbers."""
