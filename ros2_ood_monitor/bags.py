@@ -83,8 +83,7 @@ def read_images(bag: Bag) -> Iterator[RawImage | RawCompressedImage]:
 
 def _topic_types(file: Path) -> Mapping[str, str]:
     if file.suffix == '.db3':
-        with closing(_open_sqlite(file)) as database:
-            return dict(_query(database, file, 'SELECT name, type FROM topics'))
+        return dict(_rows(file, 'SELECT name, type FROM topics'))
     summary = _summary(file)
     return {
         channel.topic: summary.schemas[channel.schema_id].name
@@ -95,13 +94,12 @@ def _topic_types(file: Path) -> Mapping[str, str]:
 
 def _count(file: Path, topic: str) -> int | None:
     if file.suffix == '.db3':
-        with closing(_open_sqlite(file)) as database:
-            rows = _query(
-                database, file,
-                'SELECT COUNT(*) FROM messages JOIN topics ON topics.id = topic_id WHERE name = ?',
-                topic,
-            )  # fmt: skip
-            return int(next(rows)[0])
+        ((count,),) = _rows(
+            file,
+            'SELECT COUNT(*) FROM messages JOIN topics ON topics.id = topic_id WHERE name = ?',
+            topic,
+        )
+        return int(count)
     summary = _summary(file)
     if summary.statistics is None:
         return None
@@ -133,29 +131,21 @@ def _mcap_messages(file: Path, topic: str) -> Iterator[bytes]:
 
 
 def _sqlite_messages(file: Path, topic: str) -> Iterator[bytes]:
-    with closing(_open_sqlite(file)) as database:
-        for (data,) in _query(
-            database, file,
-            'SELECT data FROM messages JOIN topics ON topics.id = topic_id WHERE name = ? '
-            'ORDER BY timestamp',
-            topic,
-        ):  # fmt: skip
-            yield data
+    for (data,) in _rows(
+        file,
+        'SELECT data FROM messages JOIN topics ON topics.id = topic_id WHERE name = ? '
+        'ORDER BY timestamp',
+        topic,
+    ):
+        yield data
 
 
-def _open_sqlite(file: Path) -> sqlite3.Connection:
+def _rows(file: Path, statement: str, *values: str) -> Iterator[Any]:
     try:
         # Read-only, so that a bag on a write-protected disk opens and none is ever altered.
-        return sqlite3.connect(f'file:{quote(str(file))}?mode=ro', uri=True)
-    except sqlite3.Error as error:
-        raise _unreadable(file, error) from error
-
-
-def _query(
-    database: sqlite3.Connection, file: Path, statement: str, *values: str
-) -> Iterator[Any]:
-    try:
-        yield from database.execute(statement, values)
+        uri = f'file:{quote(str(file))}?mode=ro'
+        with closing(sqlite3.connect(uri, uri=True)) as database:
+            yield from database.execute(statement, values)
     except sqlite3.Error as error:
         raise _unreadable(file, error) from error
 

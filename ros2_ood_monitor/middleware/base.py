@@ -16,16 +16,22 @@ class MiddlewareError(RuntimeError):
 
 
 class Middleware(Protocol):
-    """A node on a message bus. Every method may be called from any thread."""
+    """A node on a message bus.
+
+    Any thread may publish and count; the rest belongs to the thread that owns the node.
+    """
 
     def advertise(self, topic: Topic) -> None:
-        """Create the publisher now, so that subscribers find it before the first message."""
+        """Create the publisher, so that subscribers find it before the first message."""
 
     def publish(self, topic: Topic, message: object) -> None:
-        """Send a message of `interfaces`; never waits for a slow subscriber for long."""
+        """Send a message of `interfaces` on an advertised topic; never waits for long."""
 
     def subscribe(self, topic: Topic, callback: Callable[[Any], None]) -> None:
         """Call `callback` with every decoded message, on a thread of the middleware."""
+
+    def unsubscribe(self, topic: Topic) -> None:
+        """End every subscription to the topic."""
 
     def subscriber_count(self, topic: Topic) -> int:
         """Return how many subscribers of an advertised topic there are now."""

@@ -185,6 +185,15 @@ class DdsMiddleware:
             self._waitset.attach(condition)
             self._announce()
 
+    def unsubscribe(self, topic: topics.Topic) -> None:
+        """End every subscription to the topic."""
+        with self._lock:
+            ended = [item for item in self._subscriptions if item.topic == topic]
+            self._subscriptions = [item for item in self._subscriptions if item.topic != topic]
+            for subscription in ended:
+                self._waitset.detach(subscription.condition)
+            self._announce()
+
     def subscriber_count(self, topic: topics.Topic) -> int:
         """Return how many subscribers the topic's publisher is matched with."""
         return int(self._writer(topic).get_publication_matched_status().current_count)
