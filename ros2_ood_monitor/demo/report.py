@@ -8,17 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ros2_ood_monitor.alert import State
+from ros2_ood_monitor.commands.styles import STYLES
 from ros2_ood_monitor.demo.judgement import Judgement, Transition, answers
 from ros2_ood_monitor.demo.truth import Injected
-
-STYLES = {
-    State.NOMINAL: 'green',
-    State.CAUTION: 'yellow',
-    State.INITIALIZING: 'cyan',
-    State.ALERT: 'bold red',
-    State.FAULT: 'bold magenta',
-}
 
 
 def announce_event(console: Console, one: Injected, origin_s: float) -> None:

@@ -1,0 +1,189 @@
+"""The command `ood-monitor` as a person meets it: help, errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ros2_ood_monitor.cli import COMMANDS, main
+from ros2_ood_monitor.doctor import SOCKET_BUFFER, Finding, Verdict, able, examine
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def sentence(capsys) -> str:
+    """Return the one line on standard error, which must be all that was printed there."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize('command', COMMANDS, ids=lambda command: command.NAME)
+def test_help_teaches_by_example_within_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    with pytest.raises(SystemExit) as end:
+        main([command.NAME, '--help'])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert f'ood-monitor {command.NAME}' in text.partition('examples:')[2]
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_lists_every_command(capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    with pytest.raises(SystemExit):
+        main(['--help'])
+    text = capsys.readouterr().out
+    assert all(command.SUMMARY[:30] in text for command in COMMANDS)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_examples_are_accepted_by_the_parser():
+    """What the help shows must be typeable; only the parser is asked, nothing is run."""
+    from ros2_ood_monitor.cli import build_parser
+
+    for command in COMMANDS:
+        for line in command.EXAMPLES.splitlines():
+            words = line.partition('>')[0].split()
+            if words[:1] == ['ood-monitor']:
+                assert build_parser().parse_args(words[1:]).command == words[1]
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['run', '--bundle', 'MISSING'],
+        ['replay', '--bundle', 'MISSING', 'synthetic', '--output', 'out'],
+        ['bench', '--bundle', 'MISSING'],
+        ['build-engines', '--bundle', 'MISSING'],
+    ],
+)
+def test_missing_bundle_is_one_sentence_and_exit_code_2(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    message = sentence(capsys)
+    assert message.startswith(f'ood-monitor {arguments[0]}: ')
+    assert 'MISSING' in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_altered_bundle_is_refused_with_its_file_named(tiny_bundle, tmp_path, capsys):
+    bundle = tmp_path / 'bundle'
+    shutil.copytree(tiny_bundle, bundle)
+    with open(bundle / 'flow.onnx', 'ab') as file:
+        file.write(b'!')
+    assert main(['replay', '--bundle', str(bundle), 'synthetic', '--output', str(tmp_path / 'o')]) == 2
+    assert 'flow.onnx' in sentence(capsys)
+
+
+def test_missing_source_is_one_sentence(tiny_bundle, tmp_path, capsys):
+    code = main(
+        ['replay', '--bundle', str(tiny_bundle), str(tmp_path / 'none'), '--output', str(tmp_path)]
+    )
+    assert code == 2
+    assert 'none' in sentence(capsys)
+
+
+def test_unknown_key_of_a_configuration_is_named(tiny_bundle, tmp_path, capsys):
+    config = tmp_path / 'monitor.yaml'
+    config.write_text('/**:\n  ros__parameters:\n    supervision:\n      stale_after: 0.3\n')
+    assert main(['run', '--bundle', str(tiny_bundle), '--config', str(config)]) == 2
+    message = sentence(capsys)
+    assert 'stale_after' in message
+    assert str(config) in message
+
+
+def test_mistyped_command_is_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(['rnu'])
+    assert end.value.code == 2
+
+
+def test_defect_keeps_its_traceback(monkeypatch):
+    """Only errors meant for the user become a sentence; a defect must not look like one."""
+    from ros2_ood_monitor import doctor
+
+    def broken() -> None:
+        raise ValueError('defect')
+
+    monkeypatch.setattr(doctor, 'examine', broken)
+    with pytest.raises(ValueError, match='defect'):
+        main(['doctor'])
+
+
+def test_missing_extra_is_named(monkeypatch, capsys):
+    from ros2_ood_monitor import doctor
+
+    def absent() -> None:
+        raise ModuleNotFoundError("No module named 'cyclonedds'", name='cyclonedds')
+
+    monkeypatch.setattr(doctor, 'examine', absent)
+    assert main(['doctor']) == 2
+    assert "pip install '.[dds]'" in sentence(capsys)
+
+
+def test_doctor_prints_within_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    assert main(['doctor']) in (0, 1)
+    text = capsys.readouterr().out
+    assert 'net.core.rmem_max' in text
+    table = text.partition('to add what is absent')[0]
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_doctor_names_the_remedy_of_a_small_socket_buffer(tmp_path):
+    limit = tmp_path / 'rmem_max'
+    limit.write_text('212992\n')
+    (finding,) = [one for one in examine(limit) if one.name == 'net.core.rmem_max']
+    assert finding.verdict is Verdict.MISSING
+    assert finding.advice == f'sudo sysctl -w net.core.rmem_max={SOCKET_BUFFER}'
+    limit.write_text(f'{SOCKET_BUFFER}\n')
+    (finding,) = [one for one in examine(limit) if one.name == 'net.core.rmem_max']
+    assert finding.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ('engine', 'middleware', 'fit'),
+    [('ok', 'ok', True), ('optional', 'ok', False), ('ok', 'optional', False)],
+)
+def test_monitor_needs_an_engine_and_a_middleware(engine, middleware, fit):
+    findings = [
+        Finding('core', 'numpy', Verdict.OK, ''),
+        Finding('engine', 'openvino', Verdict(engine), ''),
+        Finding('engine', 'tensorrt', Verdict.OPTIONAL, ''),
+        Finding('middleware', 'cyclonedds', Verdict(middleware), ''),
+    ]
+    assert able(findings) is fit
+
+
+def test_doctor_tests_a_bundle_with_every_engine(tiny_bundle, capsys):
+    assert main(['doctor', '--bundle', str(tiny_bundle)]) == 0
+    assert 'self-test passed' in capsys.readouterr().out
+
+
+def test_parameter_page_is_the_one_in_the_repository(capsys):
+    assert main(['parameters', '--markdown']) == 0
+    assert capsys.readouterr().out == (ROOT / 'docs/parameters.md').read_text(encoding='utf-8')
+
+
+def test_parameter_file_is_the_one_in_the_repository(capsys):
+    assert main(['parameters', '--yaml']) == 0
+    assert capsys.readouterr().out == (ROOT / 'config/monitor.yaml').read_text(encoding='utf-8')
+
+
+def test_parameter_table_names_every_parameter(capsys, monkeypatch):
+    from ros2_ood_monitor.parameters import PARAMETERS
+
+    monkeypatch.setenv('COLUMNS', '80')
+    assert main(['parameters']) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in PARAMETERS)
