@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ros2_ood_monitor.bundle import ModelBundle, file_sha256
-from ros2_ood_monitor.detector import Detector
+from ros2_ood_monitor.detector import Detector, stored_frame
 from ros2_ood_monitor.engines.base import Engine, EngineError
 from ros2_ood_monitor.engines.selection import open_engine
 from ros2_ood_monitor.frame import Frame, Header, UInt8Array
@@ -49,7 +49,11 @@ def bench(
     if against not in (None, 'torch-eager'):
         raise ValueError(f'against is {against!r}; use torch-eager')
     bundle = ModelBundle.load(bundle_dir)
-    images = _images(bundle)
+    size = (bundle.width, bundle.height)
+    images = [
+        np.asarray(cv2.resize(stored_frame(stored).image, size), np.uint8)
+        for stored in bundle.selftest
+    ]
     machine = _machine()
     stages: dict[str, list[float]] = {}
     with ExitStack() as stack:
@@ -110,15 +114,6 @@ def interleave(
         order.append(order.pop(0))
         done += count
     return times
-
-
-def _images(bundle: ModelBundle) -> list[UInt8Array]:
-    images = []
-    for stored in bundle.selftest:
-        image = cv2.imread(str(stored.path), cv2.IMREAD_COLOR_RGB)
-        if image is not None:
-            images.append(np.asarray(cv2.resize(image, size), np.uint8))
-    return images
 
 
 def _labels_only(backbone: Network, folder: Path) -> Network:

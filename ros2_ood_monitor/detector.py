@@ -8,11 +8,11 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from ros2_ood_monitor.bundle import ModelBundle
+from ros2_ood_monitor.bundle import ModelBundle, SelfTest
 from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.engines.base import EngineError
 from ros2_ood_monitor.engines.selection import open_chain
-from ros2_ood_monitor.frame import Float32Array, Frame, Header, UInt8Array
+from ros2_ood_monitor.frame import Float32Array, Frame, Header
 from ros2_ood_monitor.fusion import (
     conformal_score,
     find_regions,
@@ -121,7 +121,7 @@ class Detector:
         atol, rtol = self.bundle.atol, self.bundle.rtol
         for stored in self.bundle.selftest:
             try:
-                detection = self.detect(Frame(Header(), _read_image(str(stored.path))))
+                detection = self.detect(stored_frame(stored))
             except DetectorError as error:
                 raise SelfTestError(f'self-test frame {stored.path.name}: {error}') from error
             allowed = atol + rtol * abs(stored.statistic)
@@ -150,6 +150,14 @@ class Detector:
         self.close()
 
 
+def stored_frame(stored: SelfTest) -> Frame:
+    """Read a self-test frame of a bundle; raises SelfTestError if it is not an image."""
+    image = cv2.imread(str(stored.path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SelfTestError(f'{stored.path} is not a readable image; export the bundle again')
+    return Frame(Header(), np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
+
+
 def _refuse_invalid(maps: dict[str, Float32Array]) -> None:
     for name, values in maps.items():
         if not np.isfinite(values).all():
@@ -158,10 +166,3 @@ def _refuse_invalid(maps: dict[str, Float32Array]) -> None:
                 f'the {name} map holds {count} NaN or infinite values of {values.size}, so the '
                 'frame was not judged; check the image and the networks'
             )
-
-
-def _read_image(path: str) -> UInt8Array:
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise SelfTestError(f'{path} is not a readable image; export the bundle again')
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
