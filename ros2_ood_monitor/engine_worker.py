@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from ros2_ood_monitor.detector import Detector, SelfTestError
 from ros2_ood_monitor.judging import Arrival
 from ros2_ood_monitor.mailbox import Mailbox
 from ros2_ood_monitor.supervision.clock import Clock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.state_machine import Supervisor
-
-if TYPE_CHECKING:
-    from ros2_ood_monitor.detector import Detector
 
 FAILURES_IN_A_ROW = 3
 """One failing image may be the image's fault; this many are the engines'."""
@@ -89,9 +86,14 @@ class EngineWorker:
                 return
             # Nothing may end this thread unreported, not even SystemExit from a library.
             except BaseException as error:
-                text = f'{type(error).__name__}: {" ".join(str(error).split())}'
+                text = _describe(error)
                 _log.error('the engines failed: %s', text, exc_info=error)
-                self._supervisor.engine_fault(text)
+                if self._stopping.is_set():
+                    return
+                tested = isinstance(error, SelfTestError)
+                self._supervisor.engine_fault(
+                    text, code='self_test_failed' if tested else 'engine_failed'
+                )
                 self._changed()
             if self._clock.now_ns() - start_ns > HEALTHY_S * 1e9:
                 attempt = 0
@@ -138,9 +140,13 @@ class EngineWorker:
                 failures += 1
                 if failures == FAILURES_IN_A_ROW:
                     raise
-                text = f'{type(error).__name__}: {" ".join(str(error).split())}'
+                text = _describe(error)
                 _log.warning('the engines failed on an image: %s', text)
                 self._supervisor.engine_fault(text, arrival.received_ns)
                 self._changed()
             finally:
                 self._busy_since_ns = None
+
+
+def _describe(error: BaseException) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'

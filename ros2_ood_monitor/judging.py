@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ros2_ood_monitor.detection import Detection
+from ros2_ood_monitor.detector import Detector
 from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage
 from ros2_ood_monitor.supervision.input_check import InputCheck, InputFault
 from ros2_ood_monitor.supervision.state_machine import Supervisor
-
-if TYPE_CHECKING:
-    from ros2_ood_monitor.detector import Detector
 
 
 class Arrival(NamedTuple):

@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ros2_ood_monitor.alert import Alert
 from ros2_ood_monitor.detection import Detection
+from ros2_ood_monitor.detector import Detector
 from ros2_ood_monitor.engine_worker import EngineWorker
 from ros2_ood_monitor.frame import Frame, Header, RawCompressedImage, RawImage
 from ros2_ood_monitor.judging import Arrival, judge
@@ -20,9 +20,6 @@ from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.input_check import InputCheck
 from ros2_ood_monitor.supervision.state_machine import Supervisor
 from ros2_ood_monitor.throttle import Throttle
-
-if TYPE_CHECKING:
-    from ros2_ood_monitor.detector import Detector
 
 WATCH_S = 0.02
 """How often the watchdogs are looked at between heartbeats."""
@@ -151,11 +148,21 @@ class Monitor:
         self._supervisor.configure(config)
         self._check.config = config
 
+    def fault(self, text: str) -> None:
+        """Be in FAULT for a reason found outside, until the next image is judged."""
+        self._supervisor.engine_fault(text, code='node_failed')
+        self._emit_change()
+
     def reset(self) -> tuple[bool, str]:
         """Let go of a latched state; refused, with the reason, while its cause persists."""
         answer = self._supervisor.reset()
         self._emit_change()
         return answer
+
+    def fault(self, text: str) -> None:
+        """Be in FAULT until an image is judged: what must come before the engines failed."""
+        self._supervisor.engine_fault(text, code='setup_failed')
+        self._emit_change()
 
     def statistics(self) -> Statistics:
         """Return counters, rates and latencies."""

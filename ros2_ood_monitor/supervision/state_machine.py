@@ -150,9 +150,12 @@ class Supervisor:
     def engine_fault(
         self, text: str, received_ns: int | None = None, code: str = 'engine_failed'
     ) -> None:
-        """Note that the engines failed, on the image that arrived at `received_ns` if any."""
+        """Note that the engines failed, on the image that arrived at `received_ns` if any.
+
+        Without an image it counts in every phase, also when they fail before they can start.
+        """
         with self._lock:
-            if self._is_off():
+            if self._is_off() and received_ns is not None:
                 return
             self._hold()
             if received_ns is not None:
