@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -88,8 +89,8 @@ def _rings(rng: np.random.Generator) -> Painting:
 
 def _checkerboard(rng: np.random.Generator) -> Painting:
     turn, count = between(rng, -0.5, 0.5), 5 + pick(rng, 4)
-    across = (_X * np.cos(turn) + _Y * np.sin(turn)) * count / 1.3
-    down = (_Y * np.cos(turn) - _X * np.sin(turn)) * count / 1.3
+    across = (_X * math.cos(turn) + _Y * math.sin(turn)) * count / 1.3
+    down = (_Y * math.cos(turn) - _X * math.sin(turn)) * count / 1.3
     checks = (np.floor(across) + np.floor(down)) % 2
     corners = turn + np.pi / 4 + np.arange(4) * np.pi / 2
     alpha = _polygon(0.98 * np.stack([np.cos(corners), np.sin(corners)], 1))
@@ -153,8 +154,8 @@ def _crate(rng: np.random.Generator) -> Painting:
 def _ball(rng: np.random.Generator) -> Painting:
     depth = np.sqrt(np.clip(1 - _RADIUS**2, 0, 1))
     tilt = between(rng, -0.6, 0.6)
-    up = _Y * np.cos(tilt) - depth * np.sin(tilt)
-    ahead = _Y * np.sin(tilt) + depth * np.cos(tilt)
+    up = _Y * math.cos(tilt) - depth * math.sin(tilt)
+    ahead = _Y * math.sin(tilt) + depth * math.cos(tilt)
     gores = np.floor((np.arctan2(_X, ahead) / np.pi + 1) * 4)
     colors = np.array([_LOUD[index] for index in (0, 6, 1, 6, 2, 6, 3, 6)], np.float32)
     surface = colors[(gores.astype(np.intp) + pick(rng, 8)) % 8]
@@ -173,7 +174,10 @@ def _donut(rng: np.random.Generator) -> Painting:
 
 def _plaid(rng: np.random.Generator) -> Painting:
     turn, pitch = between(rng, 0.2, 1.3), between(rng, 16, 26)
-    across, down = (_X * np.cos(turn) + _Y * np.sin(turn), _Y * np.cos(turn) - _X * np.sin(turn))
+    across, down = (
+        _X * math.cos(turn) + _Y * math.sin(turn),
+        _Y * math.cos(turn) - _X * math.sin(turn),
+    )
     share = 0.35 * (np.sin(across * pitch) > 0.3) + 0.35 * (np.sin(down * pitch) > 0.3)
     share += 0.3 * (np.sin(across * pitch * 3) > 0.8)
     return _mix(rng, share), _lumpy(rng, 0.3)
@@ -246,7 +250,7 @@ class Intruder:
             )
         surface, alpha = painter(rng)
         # Covered share = filled * size^2 * (0.9 W / z)^2 / (W H).
-        reach = 0.9 * np.sqrt(float(alpha.mean()) / 255 * aspect / _COVER)
+        reach = 0.9 * math.sqrt(float(alpha.mean()) / 255 * aspect / _COVER)
         size = max(between(rng, 1.4, 2.4), 9.0 / reach)
         self._far = min(size * reach, _FARTHEST)
         self._sprite = Sprite(surface, alpha, size, size, VOID)
@@ -263,12 +267,12 @@ class Intruder:
         share = age / self._event.duration_s
         z = self._far + (min(_NEAREST, self._far - 2) - self._far) * share
         fallen = max(1 - (age / _FALL_S) ** 2, 0.0)
-        hop = 0.12 * abs(np.sin(3.5 * age))
+        hop = 0.12 * abs(math.sin(3.5 * age))
         return Standing(
             (self._sprite,),
             self._x * (1 - 0.3 * share),
             z,
             base=self._sprite.height * 0.8 * fallen + hop,
             shadow=self._sprite.width * 0.9,
-            angle=self._spin * age + self._sway * np.sin(4 * age),
+            angle=self._spin * age + self._sway * math.sin(4 * age),
         )

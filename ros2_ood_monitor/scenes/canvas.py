@@ -6,6 +6,7 @@ small, so they shift the picture instead of turning it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,8 +47,8 @@ class Canvas:
     def __init__(self, width: int, height: int, pose: Pose) -> None:
         self.width, self.height, self.pose = width, height, pose
         self.focal = 0.9 * width
-        self.center = width / 2 - self.focal * np.tan(pose.yaw)
-        self.horizon = 0.44 * height + self.focal * np.tan(pose.pitch)
+        self.center = width / 2 - self.focal * math.tan(pose.yaw)
+        self.horizon = 0.44 * height + self.focal * math.tan(pose.pitch)
         self.rgba: UInt8Array = np.empty((height, width, 4), np.uint8)
         self.labels: UInt8Array = np.full((height, width), Label.SKY, np.uint8)
         self.depth: UInt8Array = np.full((height, width), SKY_CODE, np.uint8)
@@ -159,7 +160,7 @@ class Canvas:
         rows, columns = sprite.shape
         texture = sprite.level(columns / (right - left), rows / (bottom - top))
         rows, columns = texture.shape[:2]
-        cos, sin = np.cos(angle), np.sin(angle)
+        cos, sin = math.cos(angle), math.sin(angle)
         scale_x, scale_y = columns / (right - left), rows / (bottom - top)
         # Inverse map: picture -> centre of the box -> turned -> texture.
         from_x, from_y = x0 + 0.5 - (left + right) / 2, y0 + 0.5 - (top + bottom) / 2
@@ -244,4 +245,5 @@ class Canvas:
 
 
 def _depth_code(z: Float32Array | float) -> UInt8Array:
-    return np.asarray(np.minimum(z * np.float32(DEPTH_CODES_PER_METRE), 254), np.uint8)
+    codes = np.asarray(z, np.float32) * np.float32(DEPTH_CODES_PER_METRE)
+    return np.asarray(np.minimum(codes, 254), np.uint8)

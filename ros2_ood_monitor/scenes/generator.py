@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ class SceneGenerator:
     """Clips and single frames of `width` x `height` pixels.
 
     The town's houses, trees, cars and people are the same for every seed; the seed and an index
-    choose road, traffic, weather, light and motion. Equal arguments give equal pixels in every
-    process.
+    choose road, traffic, weather, light and motion. Equal arguments give equal pixels in
+    every process and with every NumPy; another OpenCV may round a few pixels in a hundred otherwise.
 
     Raises:
         ValueError: The seed is negative or the picture smaller than 32x24.
@@ -113,8 +114,8 @@ class _Wave:
     phase: float
 
     def at(self, time: float) -> float:
-        angle = 2 * np.pi * time / self.period + self.phase
-        return float(self.amplitude * (0.7 * np.sin(angle) + 0.3 * np.sin(2.3 * angle + 1)))
+        angle = 2 * math.pi * time / self.period + self.phase
+        return self.amplitude * (0.7 * math.sin(angle) + 0.3 * math.sin(2.3 * angle + 1))
 
 
 class _Drive:

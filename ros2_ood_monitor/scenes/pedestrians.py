@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
@@ -43,7 +44,7 @@ def pedestrian(variant: int) -> tuple[Sprite, ...]:
     folds = grain(rng, 144, 64, (1.0, 1.0, 1.0), 0.35)
     return tuple(
         _figure(
-            np.sin(2 * np.pi * phase / PHASES),
+            math.sin(2 * math.pi * phase / PHASES),
             (top, legs, skin, hair, shoes),
             build,
             coat,

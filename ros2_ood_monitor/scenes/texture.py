@@ -20,6 +20,8 @@ def stream(*keys: int | str) -> np.random.Generator:
     """Return the random stream of a name; equal keys give equal numbers in every process.
 
     PCG64 with SeedSequence is specified bit by bit, so it does not depend on the NumPy version.
+    Scalars go through math rather than np for the same reason: NumPy 1 and 2 disagree on the type
+    of a float32 array times a NumPy scalar.
     """
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in keys]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([_TOWN, *words])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
@@ -39,9 +40,9 @@ def tree(variant: int) -> Sprite:
         light = (columns / 2 - x) / columns + 0.25 * np.sin(y / 9)
     else:
         for _ in range(16):
-            turn, reach = 2 * np.pi * rng.random(), np.sqrt(rng.random())
-            center_x = columns * (0.5 + 0.28 * reach * np.cos(turn))
-            center_y = rows * (0.36 + 0.22 * reach * np.sin(turn))
+            turn, reach = 2 * math.pi * rng.random(), math.sqrt(rng.random())
+            center_x = columns * (0.5 + 0.28 * reach * math.cos(turn))
+            center_y = rows * (0.36 + 0.22 * reach * math.sin(turn))
             radius = columns * between(rng, 0.11, 0.2)
             blob = 1 - np.hypot(x - center_x, y - center_y) / radius
             nearer = blob > field

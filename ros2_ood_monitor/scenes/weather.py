@@ -105,7 +105,7 @@ class Atmosphere:
         tone = (
             0.5
             + weather.contrast * (tone - 0.5)
-            + 0.5 * (weather.contrast - 1) * (np.mean(weather.light) - 1)
+            + 0.5 * (weather.contrast - 1) * (sum(weather.light) / 3 - 1)
         )
         self._tone: UInt8Array = np.clip(tone * 255, 0, 255).astype(np.uint8)
 
