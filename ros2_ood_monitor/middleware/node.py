@@ -101,10 +101,15 @@ class MonitorNode:
         """Subscribe to the camera and judge its images; NodeError without a bundle."""
         if self._bundle is None:
             raise NodeError('load a model bundle before activating the monitor')
-        if not self._active:
+        if self._active:
+            return
+        self._middleware.subscribe(self._input, self._monitor.submit)
+        try:
             self._monitor.activate()
-            self._middleware.subscribe(self._input, self._monitor.submit)
-            self._active = True
+        except Exception:
+            self._middleware.unsubscribe(self._input)
+            raise
+        self._active = True
 
     def deactivate(self) -> None:
         """Stop judging and free the engines; alerts go on, saying so."""
@@ -122,6 +127,10 @@ class MonitorNode:
     def reset(self) -> tuple[bool, str]:
         """Let go of a latched state; refused, with the reason, while its cause persists."""
         return self._monitor.reset()
+
+    def fault(self, text: str) -> None:
+        """Be in FAULT, for this reason, until an image is judged."""
+        self._monitor.fault(text)
 
     def stop(self) -> None:
         """Publish a last alert that says so and end every thread; the middleware stays open."""
