@@ -18,7 +18,7 @@ from ros2_ood_monitor.parameters import (
 
 NODE_NAME = 'ood_monitor'
 
-ROS_OWNED = ('use_sim_time', 'qos_overrides')
+ROS_OWNED = ('use_sim_time', 'qos_overrides', 'start_type_description_service', 'autostart')
 """Parameters every ROS node has; allowed in a file, not ours to check."""
 
 
