@@ -148,11 +148,6 @@ class Monitor:
         self._supervisor.configure(config)
         self._check.config = config
 
-    def fault(self, text: str) -> None:
-        """Be in FAULT for a reason found outside, until the next image is judged."""
-        self._supervisor.engine_fault(text, code='node_failed')
-        self._emit_change()
-
     def reset(self) -> tuple[bool, str]:
         """Let go of a latched state; refused, with the reason, while its cause persists."""
         answer = self._supervisor.reset()

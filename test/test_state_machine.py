@@ -308,8 +308,8 @@ def test_deactivation_forgets_frames_and_late_verdicts_but_not_a_latch():
 
 def test_engines_that_cannot_start_are_a_fault_before_activation():
     rig = Rig(release_frames=1, release_s=0.0)
-    rig.supervisor.engine_fault('no bundle', code='node_failed')
-    assert (rig.state, rig.codes) == (State.FAULT, ['node_failed', 'inactive'])
+    rig.supervisor.engine_fault('no bundle', code='setup_failed')
+    assert (rig.state, rig.codes) == (State.FAULT, ['setup_failed', 'inactive'])
     rig.ready()
     assert rig.state == State.FAULT
     assert rig.frame() == State.NOMINAL
