@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
+import queue
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from ros2_ood_monitor.cli import COMMANDS, main
 from ros2_ood_monitor.doctor import SOCKET_BUFFER, Finding, Verdict, able, examine
 
 ROOT = Path(__file__).resolve().parent.parent
+DOMAIN_ID = 193  # and 194; no other test uses them
 
 
 def sentence(capsys) -> str:
@@ -81,7 +82,8 @@ def test_altered_bundle_is_refused_with_its_file_named(tiny_bundle, tmp_path, ca
     shutil.copytree(tiny_bundle, bundle)
     with open(bundle / 'flow.onnx', 'ab') as file:
         file.write(b'!')
-    assert main(['replay', '--bundle', str(bundle), 'synthetic', '--output', str(tmp_path / 'o')]) == 2
+    words = ['replay', '--bundle', str(bundle), 'synthetic', '--output', str(tmp_path / 'out')]
+    assert main(words) == 2
     assert 'flow.onnx' in sentence(capsys)
 
 
@@ -187,3 +189,59 @@ def test_parameter_table_names_every_parameter(capsys, monkeypatch):
     assert main(['parameters']) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in PARAMETERS)
+
+
+def test_run_ends_cleanly_on_ctrl_c_with_a_last_alert(tiny_bundle):
+    from ros2_ood_monitor.middleware.dds import DdsMiddleware
+    from ros2_ood_monitor.watcher import watch
+
+    monitor = subprocess.Popen(
+        [sys.executable, '-m', 'ros2_ood_monitor', 'run', '--bundle', str(tiny_bundle),
+         '--middleware', 'dds', '--domain-id', str(DOMAIN_ID)],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    listener = DdsMiddleware('listener', domain_id=DOMAIN_ID)
+    stop = threading.Event()
+    asked = False
+    try:
+        for alert in watch(listener, stop, silence_s=60):
+            assert alert is not None
+            assert alert.state.unsafe  # no camera: never safe
+            codes = {cause.code for cause in alert.causes}
+            if not asked and not codes & {'inactive', 'loading'}:
+                asked = True
+                monitor.send_signal(signal.SIGINT)
+            if 'stopped' in codes:
+                break
+        assert monitor.wait(10) == 0
+        assert 'Traceback' not in monitor.communicate()[1]
+    finally:
+        listener.close()
+        monitor.kill()
+
+
+def test_played_images_arrive_as_camera_images(tmp_path):
+    from ros2_ood_monitor.frame import RawImage
+    from ros2_ood_monitor.middleware.dds import DdsMiddleware
+    from ros2_ood_monitor.topics import camera_input
+
+    cv2.imwrite(str(tmp_path / 'one.png'), np.full((48, 64, 3), (255, 0, 0), np.uint8))
+    listener = DdsMiddleware('listener', domain_id=DOMAIN_ID + 1)
+    received: queue.SimpleQueue[RawImage] = queue.SimpleQueue()
+    listener.subscribe(camera_input('camera/image_raw'), received.put)
+    player = subprocess.Popen(
+        [sys.executable, '-m', 'ros2_ood_monitor', 'play', str(tmp_path), '--loop',
+         '--topic', 'camera/image_raw', '--domain-id', str(DOMAIN_ID + 1)],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        image = received.get(timeout=20)
+        player.send_signal(signal.SIGINT)
+        assert player.wait(10) == 0
+        assert 'images sent' in player.communicate()[1]
+    finally:
+        player.kill()
+        listener.close()
+    assert (image.width, image.height, image.encoding) == (64, 48, 'rgb8')
+    assert image.data.reshape(48, 64, 3)[0, 0].tolist() == [0, 0, 255]
+    assert image.header.stamp.sec > 1_600_000_000

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ros2_ood_monitor.alert import State
 from ros2_ood_monitor.demo.judgement import RELEASE_S, Transition, judge
+from ros2_ood_monitor.demo.processes import DemoError, Process
 from ros2_ood_monitor.demo.render import render
 from ros2_ood_monitor.demo.schedule import Event, EventKind, Schedule
 from ros2_ood_monitor.demo.truth import Injected, Sent
 from ros2_ood_monitor.demo.truth import injected as really_injected
+
+DOMAIN_ID = 191  # and 192; no other test uses them
 
 ANOMALY = Event(EventKind.ANOMALY, 'a box', 8.0, 3.0)
 FREEZE = Event(EventKind.FREEZE, 'camera freezes', 15.0, 2.0)
@@ -136,3 +145,66 @@ def test_pictures_show_the_anomaly_in_exactly_the_scheduled_frames(tmp_path):
         shown.append(np.load(tmp_path / 'camera.npy'))
     differs = np.flatnonzero((shown[0] != shown[1]).any(axis=(1, 2, 3)))
     assert differs.tolist() == list(range(harmed.first_frame(event), harmed.end_frame(event)))
+
+
+def processes_with(text: str) -> list[str]:
+    """Return the command lines of running processes that contain `text`."""
+    found = []
+    for entry in Path('/proc').glob('[0-9]*/cmdline'):
+        with contextlib.suppress(OSError):
+            line = entry.read_bytes().replace(b'\0', b' ').decode(errors='replace')
+            if text in line:
+                found.append(line)
+    return found
+
+
+@pytest.mark.slow
+def test_camera_faults_reach_a_subscriber_and_both_processes_leave(tiny_bundle, tmp_path):
+    """The toy bundle knows nothing about roads, so only the camera's faults are judged here."""
+    from mcap.reader import make_reader
+    from rich.console import Console
+
+    from ros2_ood_monitor.demo.director import run_demo
+
+    one = Schedule(
+        seed=3, width=64, height=48, fps=15.0, duration_s=9.0,
+        events=(
+            Event(EventKind.FREEZE, 'camera freezes', 1.5, 1.2),
+            Event(EventKind.DEATH, 'camera dies', 4.5, 2.5),
+        ),
+    )  # fmt: skip
+    judgement, _ = run_demo(tiny_bundle, tmp_path, one, DOMAIN_ID, Console(quiet=True))
+    delays = [verdict.delay_s for verdict in judgement.verdicts]
+    assert len(delays) == 2
+    assert all(delay is not None and delay <= 0.5 for delay in delays)
+    assert processes_with(str(tmp_path)) == []
+    assert not (tmp_path / 'camera.npy').exists()
+    with open(tmp_path / 'demo.mcap', 'rb') as file:
+        summary = make_reader(file).get_summary()
+    recorded = {channel.topic for channel in summary.channels.values()}
+    assert {'/image', '/ood/alert', '/ood/overlay/compressed', '/diagnostics'} <= recorded
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_camera_and_monitor(tiny_bundle, tmp_path):
+    demo = subprocess.Popen(
+        [sys.executable, '-m', 'ros2_ood_monitor', 'demo', '--bundle', str(tiny_bundle),
+         '--output', str(tmp_path), '--domain-id', str(DOMAIN_ID + 1)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if 'the camera starts' in line:
+            break
+    assert len(processes_with(f'--domain-id {DOMAIN_ID + 1}')) == 3
+    demo.send_signal(signal.SIGINT)
+    assert 'camera and monitor are stopped' in demo.stdout.read()
+    assert demo.wait(10) == 130
+    assert processes_with(f'--domain-id {DOMAIN_ID + 1}') == []
+
+
+def test_dead_monitor_process_is_an_error_that_names_its_log(tmp_path):
+    process = Process('monitor', ['-c', 'raise SystemExit("no such bundle")'], tmp_path / 'm.log')
+    process.popen.wait()
+    with pytest.raises(DemoError, match=r'code 1: no such bundle .*m\.log'):
+        process.require_running()

@@ -61,7 +61,11 @@ def execute(args: argparse.Namespace) -> int:
         console.rule('training (what was finished before is not repeated)')
         bundle = train(args.output)
     console.rule('demo')
-    judgement, start_s = run_demo(bundle, args.output, DEMO, args.domain_id, console)
+    try:
+        judgement, start_s = run_demo(bundle, args.output, DEMO, args.domain_id, console)
+    except KeyboardInterrupt:
+        console.print('interrupted; camera and monitor are stopped')
+        raise
     console.print()
     summarize(console, judgement, start_s)
     console.print(f'overlay pictures and bag: {args.output}/alert_*.jpg {args.output}/demo.mcap')

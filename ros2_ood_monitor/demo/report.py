@@ -33,7 +33,9 @@ def announce_change(
     )
     console.print(
         f'{change.at_s - origin_s:6.2f} s  [{style}]{change.state.name:12}[/]{delay}  '
-        f'[dim]{escape(change.text)}[/]'
+        f'[dim]{escape(change.text)}[/]',
+        no_wrap=True,
+        overflow='ellipsis',
     )
 
 
