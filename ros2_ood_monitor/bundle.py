@@ -110,7 +110,12 @@ def write_bundle(directory: Path, manifest: dict[str, Any], files: Mapping[str, 
             destination = _inside(staging, place)
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, destination)
-        hashed = json.loads(json.dumps(manifest))
+        try:
+            hashed = json.loads(json.dumps(manifest, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise BundleError(
+                f'the manifest is not JSON ({error}); give numbers, texts, lists and objects'
+            ) from error
         entries = [(entry, 'file') for entry in hashed.get('networks', {}).values()]
         entries += [(entry, 'image') for entry in hashed.get('selftest', [])]
         for entry, key in entries:
@@ -118,7 +123,7 @@ def write_bundle(directory: Path, manifest: dict[str, Any], files: Mapping[str, 
             if not path.is_file():
                 raise BundleError(f'the manifest names {entry[key]}; pass it in files')
             entry['sha256'] = file_sha256(path)
-        text = json.dumps(hashed, indent=1, allow_nan=False)
+        text = json.dumps(hashed, indent=1)
         (staging / MANIFEST).write_text(text + '\n', encoding='utf-8')
         ModelBundle.load(staging)
         staging.chmod(0o755)

@@ -6,6 +6,7 @@ pycuda is imported when an engine is opened, never at import of this module, and
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ros2_ood_monitor.engines.base import EngineError
 
+_log = logging.getLogger(__name__)
 _local = threading.local()
 
 
@@ -51,15 +53,19 @@ class CudaThread:
         return thread
 
     def release(self) -> None:
-        """Undo one `acquire`."""
+        """Undo one `acquire`, in the same thread; never raises on a GPU that has failed."""
+        if threading.get_ident() != self._owner:
+            raise EngineError('the engine must be closed by the thread that opened it')
         self._users -= 1
         if self._users:
             return
         _local.thread = None
-        with self.errors('cannot close the GPU'):
+        try:
             del self.stream
             self._context.pop()
             self._context.detach()
+        except self._cuda.Error as error:
+            _log.warning('CUDA cannot close the GPU: %s', error)
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:

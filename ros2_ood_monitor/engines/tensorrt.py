@@ -164,7 +164,7 @@ def _library() -> Any:
 
 
 def _logger(trt: Any) -> Any:
-    """Return a TensorRT logger that writes to Python's logging and keeps the last error."""
+    """Return a TensorRT logger that keeps the last error for the exception that will follow."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -174,8 +174,7 @@ def _logger(trt: Any) -> Any:
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.last_error = message
-                _log.error(message)
-            elif severity == trt.ILogger.WARNING:
-                _log.warning(message)
+            if severity != trt.ILogger.VERBOSE:
+                _log.debug(message)
 
     return Logger()
