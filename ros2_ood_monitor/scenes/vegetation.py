@@ -49,7 +49,7 @@ def tree(variant: int) -> Sprite:
             field[nearer] = blob[nearer]
             light[nearer] = ((center_y - y) / radius * 0.8 + (center_x - x) / radius * 0.3)[nearer]
     leaves = fractal(rng, rows, columns, 12, 3)
-    canopy = field + 1.3 * (leaves - 0.55) > 0
+    canopy = (field + 1.3 * (leaves - 0.55) > 0) & (field > -0.25)  # no leaf floats alone
     color = vary(rng, _LEAVES[pick(rng, len(_LEAVES))], 0.25)
     surface = grain(rng, rows, columns, color, 0.5)
     surface *= (0.9 + 0.3 * np.clip(light, -1, 1) + 1.1 * (leaves - 0.5))[..., None]
