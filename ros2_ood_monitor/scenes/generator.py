@@ -26,7 +26,8 @@ class SceneGenerator:
 
     The town's houses, trees, cars and people are the same for every seed; the seed and an index
     choose road, traffic, weather, light and motion. Equal arguments give equal pixels in
-    every process and with NumPy 1 and 2; another OpenCV paints a few pixels in a hundred otherwise.
+    every process and with NumPy 1 and 2; another OpenCV may paint a few
+    pixels in a hundred otherwise.
 
     Raises:
         ValueError: The seed is negative or the picture smaller than 32x24.
