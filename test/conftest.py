@@ -12,3 +12,17 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_bundle import make_tiny_bundle
 
     return make_tiny_bundle(tmp_path_factory.mktemp('bundles') / 'tiny')
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # launch_testing imports every module it meets, also those that need what a robot has not.
+    if config.option.markexpr == 'ros' and collection_path.suffix == '.py':
+        return not collection_path.name.startswith('test_ros_')
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # A launch test is no function that could carry the mark itself.
+    for item in items:
+        if item.path.name.startswith('test_ros_'):
+            item.add_marker('ros')

@@ -70,12 +70,12 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
         if not self.has_parameter('autostart'):
             self.declare_parameter('autostart', False)
         # Remapping rules apply to the topic before /compressed is appended.
-        topic = self.resolve_topic_name(str(self._table.values['camera.image_topic']))
+        self._topic = self.resolve_topic_name(str(self._table.values['camera.image_topic']))
         self._configured = False
         self._bus = RosMiddleware(self)
         self._monitor = MonitorNode(
             self._bus,
-            {**self._table.values, 'camera.image_topic': topic},
+            {**self._table.values, 'camera.image_topic': self._topic},
             _RosClock(self.get_clock()),
         )
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -99,14 +99,17 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
                 f'no bundle is set; type "ros2 param set {self.get_fully_qualified_name()} bundle '
                 '<directory>" and configure again, or launch with bundle:=<directory>'
             )
-        self._monitor.load(ModelBundle.load(Path(directory).expanduser()))
+        bundle = ModelBundle.load(Path(directory).expanduser())
+        self._monitor.load(bundle)
         self._configured = True
+        self.get_logger().info(f'bundle {bundle.name} from {directory}')
         return super().on_configure(state)
 
     @_reported(TransitionCallbackReturn.FAILURE)
     def on_activate(self, state: LifecycleState) -> Any:
         """Subscribe to the camera; the engines are loaded on their own thread."""
         self._monitor.activate()
+        self.get_logger().info(f'watching {self._topic}')
         return super().on_activate(state)
 
     @_reported(TransitionCallbackReturn.ERROR)
