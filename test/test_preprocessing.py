@@ -37,10 +37,11 @@ def test_enlarging_interpolates_between_pixel_centres() -> None:
     np.testing.assert_array_equal(row, [0, 25, 75, 100])
 
 
-def test_strong_shrinking_averages_instead_of_aliasing() -> None:
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 200
-    averaged = prepare(stripes, 16, 16, 'rgb')
+@pytest.mark.parametrize('axis', [0, 1])
+def test_strong_shrinking_of_one_side_averages_instead_of_aliasing(axis: int) -> None:
+    stripes = np.zeros((64, 60, 3), np.uint8)
+    stripes[(slice(None),) * axis + (slice(None, None, 2),)] = 200
+    averaged = prepare(stripes, *((60, 16) if axis == 0 else (15, 64)), 'rgb')
     assert np.abs(averaged.astype(int) - 100).max() <= 1
 
 

@@ -181,10 +181,9 @@ def test_only_the_image_goes_up_and_only_the_results_come_down(
         assert [copy.split()[0] for copy in gpu.copies] == ['up', *['down'] * 4]
 
 
-def test_runs_in_a_row_do_not_overwrite_each_other_in_flight(
+def test_a_run_needs_no_look_at_the_results_of_the_one_before(
     chain: Engine, writable: Path
 ) -> None:
-    """The second image must wait until the first one has been copied."""
     chain.run({'image': normal_image()[np.newaxis]})
     outputs = chain.run({'image': anomaly_image()[np.newaxis]})
     reference = expected(writable, anomaly_image())

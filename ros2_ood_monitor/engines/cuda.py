@@ -107,11 +107,6 @@ class CudaThread:
             self._cuda.memcpy_dtoh_async(host, pointer, self.stream)
             self.stream.synchronize()
 
-    def wait(self) -> None:
-        """Wait until all queued work is done."""
-        with self.errors('failed while the networks ran'):
-            self.stream.synchronize()
-
 
 class DeviceArray:
     """A tensor in device memory; engines take its pointer, `np.asarray` copies it to the host."""
@@ -140,7 +135,7 @@ class DeviceArray:
 
     def store(self, values: NDArray[Any]) -> None:
         """Queue a copy of host `values` to the device."""
-        self._thread.wait()  # an earlier copy may still be reading the staging memory
+        # A copy still in flight belongs to a run whose results this one makes invalid.
         np.copyto(self.staging(), values)
         self._thread.upload(self.staging(), self.pointer)
 
