@@ -44,6 +44,7 @@ from ros2_ood_monitor.throttle import Throttle
 
 _LOG = logging.getLogger(__name__)
 _ANY = SampleState.Any | ViewState.Any | InstanceState.Any
+_LOCAL_PEER = '<Peers><Peer address="127.0.0.1"/></Peers>'
 _LARGEST_DOMAIN = 232  # its ports are the last below 65536
 _DISCOVERY_INFO = topics.Topic(
     'ros_discovery_info',
@@ -74,21 +75,23 @@ def loopback_from_environment() -> bool:
 
 def configuration(loopback: bool) -> str:
     """Return the Cyclone DDS configuration as XML, followed by CYCLONEDDS_URI off loopback."""
-    interface = '<Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces>'
-    network = f'{interface}<AllowMulticast>false</AllowMulticast>' if loopback else ''
-    peers = '<Peers><Peer address="127.0.0.1"/></Peers>' if loopback else ''
+    # Few large datagrams: at the default size a camera image is 2000 of them. On a real network
+    # they would be cut up again, and one lost piece would lose them all.
+    network = (
+        '<General><Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces>'
+        '<AllowMulticast>false</AllowMulticast>'
+        '<MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>'
+    )
     own = (
-        '<CycloneDDS><Domain>'
-        # Fewer, larger datagrams: a camera image is 2000 of them at the default size.
-        f'<General>{network}<MaxMessageSize>65500B</MaxMessageSize>'
-        '<FragmentSize>65000B</FragmentSize></General>'
+        f'<CycloneDDS><Domain>{network if loopback else ""}'
         # Without multicast, processes find each other by port, one participant index each.
         '<Discovery><ParticipantIndex>auto</ParticipantIndex>'
-        f'<MaxAutoParticipantIndex>100</MaxAutoParticipantIndex>{peers}</Discovery>'
+        '<MaxAutoParticipantIndex>100</MaxAutoParticipantIndex>'
+        f'{_LOCAL_PEER if loopback else ""}</Discovery>'
         # The default buffer loses half of a best-effort 720p stream. No minimum: Cyclone DDS
         # refuses to start when the kernel grants less than that.
-        # close() waits for acknowledgements itself, once and not for every writer.
         '<Internal><SocketReceiveBufferSize max="4MB"/>'
+        # close() waits for acknowledgements itself, once and not for every writer.
         '<WriterLingerDuration>0s</WriterLingerDuration></Internal>'
         '</Domain></CycloneDDS>'
     )
