@@ -160,7 +160,7 @@ def _torch_eager(bundle: ModelBundle, threads: int | None) -> Contender:
         prepared = prepare(image, bundle.width, bundle.height, bundle.color_order)
         with torch.inference_mode():
             pixels = torch.from_numpy(prepared).permute(0, 3, 1, 2).float()
-            labels = network((pixels / 255 - mean) / std).argmax(dim=1)[0]
+            labels = network((pixels - mean) / std).argmax(dim=1)[0]
             return np.asarray(labels.to(torch.uint8))
 
     return segment

@@ -107,7 +107,8 @@ class Manifest:
     """All of `manifest.json`, checked; `networks` are in running order, backbone first.
 
     `width` and `height` are the network input size in pixels. `void_label` is the class that is
-    published as unlabeled. `atol` and `rtol` bound how far engines may differ on fused logits.
+    published as unlabeled. `normalization` (mean and std in grey levels, 0 to 255) is folded into
+    the backbone's graph and only informs. `atol` and `rtol` bound how far engines may differ on fused logits.
     """
 
     name: str

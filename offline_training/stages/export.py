@@ -246,7 +246,7 @@ def _tensorrt(context: Context, bundle: ModelBundle) -> None:
             )
         context.console.print('TensorRT: not installed, no engines built')
         return
-    from ros2_ood_monitor.engines.tensorrt import build_engines
+    from ros2_ood_monitor.engines.cache import build_engines
 
-    for path in build_engines(bundle):
+    for path in build_engines(bundle.directory, 'tensorrt', context.console.print):
         context.console.print(f'TensorRT: built {path.name}')
