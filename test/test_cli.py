@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import shutil
 import signal
@@ -245,3 +246,30 @@ def test_played_images_arrive_as_camera_images(tmp_path):
     assert (image.width, image.height, image.encoding) == (64, 48, 'rgb8')
     assert image.data.reshape(48, 64, 3)[0, 0].tolist() == [0, 0, 255]
     assert image.header.stamp.sec > 1_600_000_000
+
+
+def test_replay_of_a_folder_leaves_bag_alerts_and_pictures(tiny_bundle, tmp_path, capsys):
+    source = tmp_path / 'images'
+    source.mkdir()
+    noise = np.random.default_rng(1)
+    for number in range(5):
+        picture = noise.integers(0, 255, (48, 64, 3), np.uint8)
+        cv2.imwrite(str(source / f'{number}.png'), picture)
+    output = tmp_path / 'out'
+    words = ['replay', '--bundle', str(tiny_bundle), str(source), '--output', str(output)]
+    assert main(words) == 0
+    assert '5 images' in capsys.readouterr().out
+    made = {path.name for path in output.iterdir()}
+    assert {'replay.mcap', 'alerts.jsonl', 'summary.json', 'overlays'} <= made
+
+
+def test_bench_writes_its_figures_as_json(tiny_bundle, capsys):
+    assert main(['bench', '--bundle', str(tiny_bundle), '--frames', '5', '--json', '-']) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures['overhead_ratio'] > 0
+    assert figures['vs_torch_eager'] is None
+
+
+def test_bench_shows_stages(tiny_bundle, capsys):
+    assert main(['bench', '--bundle', str(tiny_bundle), '--frames', '5']) == 0
+    assert 'full monitor / bare segmentation' in capsys.readouterr().out

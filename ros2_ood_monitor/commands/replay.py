@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 NAME = 'replay'
@@ -19,17 +18,25 @@ examples:
   ood-monitor replay --bundle DIR drive.mcap --output OUT
 """
 
+SHOWN = 40
+"""Lines of the summary on the terminal; a long recording may have hundreds of changes."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('source', metavar='SOURCE', help='folder, video, bag or synthetic[:SEED]')
     parser.add_argument('--bundle', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--output', type=Path, required=True, metavar='OUT')
+    parser.add_argument(
+        '--output', type=Path, required=True, metavar='OUT', help='folder for the results'
+    )
+    parser.add_argument('--config', type=Path, metavar='FILE', help='ROS 2 parameter file')
     parser.add_argument(
         '--backend', default='auto', choices=('auto', 'openvino', 'onnxruntime', 'tensorrt'),
         help='engine (auto)',
     )
-    parser.add_argument('--topic', metavar='T', help='which images, if a bag has several topics')
+    parser.add_argument(
+        '--bag-topic', metavar='T', help='which images, if a bag has several topics'
+    )
     parser.add_argument(
         '--rate', type=float, metavar='HZ', help="images per second (the source's own, else 30)"
     )
@@ -40,18 +47,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Replay and print the summary."""
+    from dataclasses import replace as replaced
+
     from rich.console import Console
     from rich.progress import track
 
     from ros2_ood_monitor.bundle import ModelBundle
+    from ros2_ood_monitor.parameter_file import read_parameters
     from ros2_ood_monitor.replay import replay
     from ros2_ood_monitor.sources import open_source
+    from ros2_ood_monitor.supervision.config import SupervisionConfig
 
+    config = None
+    if args.config is not None:
+        values = SupervisionConfig.from_parameters(read_parameters(args.config))
+        # The stamps of a recording are old by nature.
+        config = replaced(values, check_stamp_age=False)
     bundle = ModelBundle.load(args.bundle)
-    source = open_source(args.source, args.rate, args.topic)
+    source = open_source(args.source, args.rate, args.bag_topic)
     images = track(
         source, source.name, source.count, console=Console(stderr=True), transient=True
     )
-    summary = replay(bundle, images, args.output, args.backend, pictures=args.pictures)
-    sys.stdout.write(f'{summary.text()}\nall results are in {args.output}\n')
+    summary = replay(bundle, images, args.output, args.backend, config, args.pictures)
+    console = Console(highlight=False, markup=False)
+    lines = summary.text().splitlines()
+    for line in lines[:SHOWN]:
+        console.print(line, no_wrap=True, overflow='ellipsis')
+    if len(lines) > SHOWN:
+        console.print(f'... {len(lines) - SHOWN} more lines in summary.json', soft_wrap=True)
+    console.print(f'\nall results are in {args.output}', soft_wrap=True)
     return 0
