@@ -108,7 +108,8 @@ class Manifest:
 
     `width` and `height` are the network input size in pixels. `void_label` is the class that is
     published as unlabeled. `normalization` (mean and std in grey levels, 0 to 255) is folded into
-    the backbone's graph and only informs. `atol` and `rtol` bound how far engines may differ on fused logits.
+    the backbone's graph and only informs. `atol` and `rtol` bound how far engines may differ on
+    fused logits.
     """
 
     name: str
