@@ -19,7 +19,7 @@ Float = NDArray[np.floating]
 
 LEAST_THRESHOLD = 2.0
 """No single frame may raise the alarm, whatever the calibration drives looked like."""
-UNCERTIFIED_MARGIN = 1.5
+UNCERTIFIED_MARGIN = 1.25
 """Factor over the largest evidence seen, where there are too few blocks for the budget."""
 
 

@@ -39,6 +39,11 @@ RULES = (
 )
 
 
+def is_public(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether the tensor names are those of the public checkpoints."""
+    return 'encoder.level1.conv.weight' in state
+
+
 def from_public(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a public checkpoint under the names of `ESPNet`."""
     renamed = {}

@@ -15,11 +15,16 @@ from torch import Tensor, nn
 from ros2_ood_monitor.manifest import MAP_STRIDE
 
 
-def local_contrast(x: Tensor) -> Tensor:
-    """Absolute deviation from the smoothed neighbourhood, (B, C, H, W): texture, edges, noise."""
-    # Pool first: a neighbourhood of 12 pixels at a sixteenth of the cost of a 12x12 window.
-    mean = F.avg_pool2d(F.avg_pool2d(x, 4), 3, 1, 1, count_include_pad=False)
-    return (x - F.interpolate(mean, size=x.shape[-2:], mode='bilinear')).abs()
+def local_contrast(pooled: Tensor, pooled_square: Tensor) -> Tensor:
+    """Standard deviation over 3x3 map pixels from pooled x and x², both (B, C, H/4, W/4).
+
+    Texture, edges and noise: surfaces of unknown things differ there even when their mean colour
+    is ordinary.
+    """
+    mean = F.avg_pool2d(pooled, 3, 1, 1)
+    # Zero padding counts in both moments, so the result stays a variance at the border.
+    variance = F.avg_pool2d(pooled_square, 3, 1, 1) - mean * mean
+    return variance.clamp_min(1e-8).sqrt()
 
 
 class Block(nn.Sequential):
@@ -38,26 +43,22 @@ class Observer(nn.Module):
     """Two logits per map pixel from the taps: channel 0 "unknown", channel 1 "mis-segmented".
 
     `taps` gives (channels, stride) of each tap by name. Input: mapping of taps (B, C_i, H/s_i,
-    W/s_i); output (B, 2, H/4, W/4). Taps finer than the map enter twice, pooled and as pooled
-    local contrast; coarser ones give context.
+    W/s_i); output (B, 2, H/4, W/4). Taps finer than the map enter pooled, the first of them also
+    as local contrast; coarser ones give context.
     """
 
-    def __init__(self, taps: Mapping[str, tuple[int, int]], width: int = 64):
+    def __init__(self, taps: Mapping[str, tuple[int, int]], width: int = 32):
         super().__init__()
-        self.fine = nn.ModuleDict()
-        self.coarse = nn.ModuleDict()
         self.strides = {name: stride for name, (_, stride) in taps.items()}
-        fine_width = 0
-        for name, (channels, stride) in taps.items():
-            if stride < MAP_STRIDE:
-                self.fine[name] = Block(2 * channels, width // 2)
-                fine_width += width // 2
-            elif stride == MAP_STRIDE:
-                self.fine[name] = Block(channels, width)
-                fine_width += width
-            else:
-                self.coarse[name] = Block(channels, width)
-        self.mix = Block(fine_width, width)
+        fine = [name for name, stride in self.strides.items() if stride <= MAP_STRIDE]
+        self.contrasted = next((n for n in fine if self.strides[n] < MAP_STRIDE), None)
+        channels = {name: taps[name][0] * (2 if name == self.contrasted else 1) for name in fine}
+        # Half as wide as the context: these layers run on four times as many pixels.
+        self.fine = nn.ModuleDict({name: Block(channels[name], width // 2) for name in fine})
+        self.mix = Block(width // 2 * len(fine), width)
+        self.coarse = nn.ModuleDict(
+            {name: Block(taps[name][0], width) for name in taps if name not in fine}
+        )
         self.context = nn.Sequential(
             Block((1 + len(self.coarse)) * width, width),
             Block(width, width, 3),
@@ -67,7 +68,6 @@ class Observer(nn.Module):
         self.head = nn.Sequential(
             Block(2 * width, width),
             Block(width, width, 3, groups=width),
-            Block(width, width),
             nn.Conv2d(width, 2, 1),
         )
 
@@ -76,9 +76,11 @@ class Observer(nn.Module):
         for name, block in self.fine.items():
             x = taps[name]
             factor = MAP_STRIDE // self.strides[name]
-            if factor > 1:
-                x = F.avg_pool2d(torch.cat([x, local_contrast(x)], dim=1), factor)
-            fine.append(block(x))
+            pooled = F.avg_pool2d(x, factor) if factor > 1 else x
+            if name == self.contrasted:
+                contrast = local_contrast(pooled, F.avg_pool2d(x * x, factor))
+                pooled = torch.cat([pooled, contrast], dim=1)
+            fine.append(block(pooled))
         mixed = self.mix(torch.cat(fine, dim=1))
         half = F.avg_pool2d(mixed, 2)
         coarse = [half]
