@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ros2_ood_monitor.cli import COMMANDS, main
+from ros2_ood_monitor.cli import COMMANDS, EPILOG, build_parser, main
 from ros2_ood_monitor.doctor import SOCKET_BUFFER, Finding, Verdict, able, examine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,13 +51,15 @@ def test_help_lists_every_command(capsys, monkeypatch):
 
 def test_examples_are_accepted_by_the_parser():
     """What the help shows must be typeable; only the parser is asked, nothing is run."""
-    from ros2_ood_monitor.cli import build_parser
-
-    for command in COMMANDS:
-        for line in command.EXAMPLES.splitlines():
-            words = line.partition('>')[0].split()
-            if words[:1] == ['ood-monitor']:
-                assert build_parser().parse_args(words[1:]).command == words[1]
+    texts = [command.EXAMPLES for command in COMMANDS]
+    texts += [EPILOG, (ROOT / 'README.md').read_text(encoding='utf-8')]
+    typed = [line.partition('>')[0].split() for text in texts for line in text.splitlines()]
+    typed = [words for words in typed if words[:1] == ['ood-monitor']]
+    assert len(typed) > 15
+    for words in typed:
+        words = words[: words.index('#')] if '#' in words else words
+        if '--help' not in words:
+            assert build_parser().parse_args(words[1:]).command == words[1]
 
 
 @pytest.mark.parametrize(

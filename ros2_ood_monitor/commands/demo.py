@@ -84,9 +84,14 @@ def train(output: Path) -> Path:
         sys.executable, '-m', 'offline_training.train', '--config', str(training_config()),
         '--output', str(output), '--resume',
     ]  # fmt: skip
-    code = subprocess.run(command, check=False).returncode
-    if code in (130, -signal.SIGINT):
-        raise KeyboardInterrupt
+    # In its own session Ctrl-C reaches it once, from here, and it can save where it is.
+    with subprocess.Popen(command, start_new_session=True) as training:
+        try:
+            code = training.wait()
+        except KeyboardInterrupt:
+            training.send_signal(signal.SIGINT)
+            training.wait()
+            raise
     if code != 0:
         raise DemoError(f'training ended with code {code}; its message is above')
     return output / 'bundle'
