@@ -91,8 +91,8 @@ def _box(picture: UInt8Array, region: Region, scale: float) -> None:
     corner = (round(region.x), round(region.y))
     opposite = (round(region.x + region.width), round(region.y + region.height))
     thickness = max(1, round(2 * scale))
-    cv2.rectangle(picture, corner, opposite, _BLACK, thickness + 2, cv2.LINE_AA)
-    cv2.rectangle(picture, corner, opposite, _WHITE, thickness, cv2.LINE_AA)
+    cv2.rectangle(picture, corner, opposite, _BLACK, thickness + 2)
+    cv2.rectangle(picture, corner, opposite, _WHITE, thickness)
     text = f'unknown {region.peak:.0%}'
     font_size, thin = 0.45 * scale, max(1, round(scale))
     width, height = _width(text, font_size, thin) + 4 * thin, round(17 * scale)

@@ -157,6 +157,7 @@ class _Replay:
         self._published: object = None
         self._state: State | None = None
         self._number = -1
+        self._highest = -math.inf
         self._started = time.perf_counter()
         self._counts: Counter[State] = Counter()
         self._summary = ReplaySummary()
@@ -239,8 +240,10 @@ class _Replay:
         for topic, message in result_messages(frame.header, detection):
             self._bag.write(topic, message, now_ns)
         remarkable = changed or alert.state != State.NOMINAL
-        highest = self._summary.judged == 1 or detection.score > self._summary.highest_score
+        # The conformal score saturates at the size of its reference, the statistic does not.
+        highest = detection.statistic > self._highest
         if highest:
+            self._highest = detection.statistic
             self._summary.highest_score = detection.score
             self._summary.highest_score_frame = self._number
         if not (highest or (remarkable and self._pictures > 0)):

@@ -245,6 +245,7 @@ def test_stamps_must_move_forward_be_set_and_be_near_the_clock():
     camera = Camera()
     assert camera.send() == ''
     assert camera.send(stamp_ns=0) == 'stamp_zero'
+    assert camera.send(stamp_ns=1) == 'stamp_back'
     assert camera.send() == ''
     earlier = camera.now_ns - 40_000_000
     assert camera.send(stamp_ns=earlier) == 'stamp_back'

@@ -49,9 +49,9 @@ class InputCheck:
         return image
 
     def _stamp_fault(self, stamp_ns: int, clock_ns: int) -> InputFault | None:
-        previous, self._stamp_ns = self._stamp_ns, stamp_ns
         if stamp_ns == 0:
             return InputFault('stamp_zero', 'the image has no stamp; let the camera driver set it')
+        previous, self._stamp_ns = self._stamp_ns, stamp_ns
         if previous is not None and stamp_ns <= previous:
             return InputFault(
                 'stamp_back',
