@@ -143,7 +143,7 @@ class Monitor:
         self._mailbox.put(Arrival(raw, received_ns, self._stamp_clock.now_ns()))
 
     def configure(self, config: SupervisionConfig) -> None:
-        """Take over changed limits and delays; those of restarts and heartbeat on `activate`."""
+        """Take over changed limits and delays; restarts change with the next `activate`."""
         self._config = config
         self._supervisor.configure(config)
         self._check.config = config
