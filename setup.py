@@ -28,7 +28,7 @@ EXTRAS = {
         'torchvision',
         'onnx>=1.16',
         'onnxscript>=0.2',
-        'jsonargparse>=4.30',
+        'jsonargparse>=4.49',
         'safetensors',
         'scikit-learn>=1.3',
         'scipy>=1.10',

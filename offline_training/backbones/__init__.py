@@ -1,0 +1,43 @@
+"""Segmentation networks that can be watched: logits plus named taps, trained or imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from offline_training.backbones.enet import ENet
+from offline_training.backbones.espnet import DILATIONS, ESPNet
+from offline_training.config import ConfigError
+
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    'espnet': ESPNet,
+    'enet': ENet,
+    # The public 2018 checkpoints: overlapping pooling windows, cannot be exported.
+    'enet_2018': partial(ENet, pooling=3),
+}
+
+
+def build_backbone(architecture: str, num_classes: int, **kwargs: Any) -> nn.Module:
+    """Return an untrained network with `num_classes` output channels.
+
+    Its `forward` maps normalised (B, 3, H, W) to logits (B, C, H, W); `features` returns the
+    logits and a dictionary of taps.
+
+    Raises:
+        ConfigError: the architecture is not known or cannot have so few outputs.
+    """
+    if architecture not in BACKBONES:
+        raise ConfigError(
+            f'backbone.architecture {architecture!r} is not one of '
+            f'{", ".join(sorted(BACKBONES))}; correct it'
+        )
+    if architecture == 'espnet' and num_classes < len(DILATIONS):
+        # Its last ESP block splits the output channels over the dilated branches.
+        raise ConfigError(
+            f'backbone.architecture espnet needs at least {len(DILATIONS)} outputs but the data '
+            f'has {num_classes}; use enet'
+        )
+    return BACKBONES[architecture](num_classes=num_classes, **kwargs)

@@ -1,0 +1,61 @@
+"""Load a backbone's weights: our safetensors, or a public ESPNet or ENet checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from offline_training.backbones import public_enet, public_espnet
+from offline_training.storage import StorageError, read_tensors
+
+
+def load_checkpoint(network: nn.Module, path: Path) -> None:
+    """Fill `network` from `path`, strictly: every tensor present, none left over.
+
+    `.safetensors` files are ours; others are read by torch with `weights_only=True`, under our
+    names or those of sacmehta/ESPNet and davidtvs/PyTorch-ENet (2018).
+
+    Raises:
+        StorageError: the file is missing, not readable, or of another architecture or class count.
+    """
+    state = read_tensors(path) if path.suffix == '.safetensors' else _read_torch(path)
+    if public_enet.is_public(state):
+        state = public_enet.from_public(state)
+    elif public_espnet.is_public(state):
+        state = public_espnet.from_public(state)
+    wanted = network.state_dict()
+    # Checkpoints from before torch 0.4.1 do not count batches; nothing here uses the count.
+    missing = [k for k in wanted if k not in state and not k.endswith('.num_batches_tracked')]
+    extra = [k for k in state if k not in wanted]
+    if missing or extra:
+        raise StorageError(
+            f'{path} does not fit {type(network).__name__}: {len(missing)} tensors are missing'
+            f' and {len(extra)} are unknown (first: {(missing + extra)[0]}); '
+            'set backbone.architecture to what the file was trained with'
+        )
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            raise StorageError(
+                f'{path}: {name} has shape {tuple(tensor.shape)} but the network needs '
+                f'{tuple(wanted[name].shape)}; check the classes and backbone.train_void'
+            )
+    network.load_state_dict(state, strict=False)
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError:
+        raise StorageError(f'{path} does not exist; check --weights') from None
+    except Exception as error:  # torch raises many types for damaged archives
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StorageError(
+            f'{path} is not a readable checkpoint ({reason}); fetch it again'
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get('state_dict'), dict):
+        state = state['state_dict']
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise StorageError(f'{path} is not a dictionary of tensors; give a state_dict')
+    return dict(state)

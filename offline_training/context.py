@@ -1,0 +1,165 @@
+"""What every training stage gets: configuration, data, device, output folder, progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import nn
+
+from offline_training.backbones import build_backbone
+from offline_training.config import Config, ConfigError
+from offline_training.data.base import VOID, SegmentationDataset
+from offline_training.data.camvid import CamVid
+from offline_training.data.labelled_folder import LabelledFolder
+from offline_training.data.synthetic import SyntheticScenes
+from offline_training.normalization import Normalize
+from offline_training.storage import read_json, read_tensors
+from ros2_ood_monitor.preprocessing import prepare
+
+UInt8Array = NDArray[np.uint8]
+Split = Literal['train', 'val', 'test']
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkData:
+    """A split in memory at network size: uint8 (H, W, 3) in model colour order, labels, names."""
+
+    images: list[UInt8Array]
+    labels: list[UInt8Array]
+    names: list[str]
+
+
+def open_dataset(config: Config, split: Split) -> SegmentationDataset:
+    """Open one split of the configured data set.
+
+    Raises:
+        ConfigError: the data set needs a folder and none is given.
+        DataError: the folder is not usable.
+    """
+    data = config.data
+    if data.dataset == 'synthetic':
+        count = data.train_samples if split == 'train' else data.val_samples
+        return SyntheticScenes(split, count, config.input.width, config.input.height)
+    if data.data_dir is None:
+        raise ConfigError(
+            f'data.data_dir is not set but the data set {data.dataset!r} is read from a folder; '
+            'give --data-dir'
+        )
+    if data.dataset == 'camvid':
+        return CamVid(Path(data.data_dir), split)
+    return LabelledFolder(Path(data.data_dir), split)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the torch device of `auto`, `cpu` or `cuda`; raises ConfigError without a GPU."""
+    if name == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda' but torch sees no GPU; use cpu or auto")
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return torch.device(name)
+
+
+@dataclass
+class Context:
+    """One run of the pipeline; stages communicate only through files in `output_dir`."""
+
+    config: Config
+    output_dir: Path
+    device: torch.device
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    @cached_property
+    def train(self) -> SegmentationDataset:
+        """Training split."""
+        return open_dataset(self.config, 'train')
+
+    @cached_property
+    def val(self) -> SegmentationDataset:
+        """Validation split: choosing and calibration."""
+        return open_dataset(self.config, 'val')
+
+    @cached_property
+    def train_data(self) -> NetworkData:
+        """Training split, decoded once and kept at network size."""
+        return self._load(self.train, 'train')
+
+    @cached_property
+    def val_data(self) -> NetworkData:
+        """Validation split, decoded once and kept at network size."""
+        return self._load(self.val, 'val')
+
+    @property
+    def num_outputs(self) -> int:
+        """Output channels of the backbone: the classes, and void if it is trained."""
+        return len(self.train.class_names) + int(self.config.backbone.train_void)
+
+    def normalize(self) -> Normalize:
+        """Return the normalisation module on the device."""
+        return Normalize(self.config.input).to(self.device)
+
+    def backbone(self) -> nn.Module:
+        """Return the trained backbone of this run, frozen, in evaluation mode.
+
+        Raises:
+            StorageError: the backbone stage has not run yet.
+        """
+        facts = read_json(self.output_dir / 'backbone.json')
+        network = build_backbone(facts['architecture'], num_classes=facts['num_classes'])
+        network.load_state_dict(read_tensors(self.output_dir / 'backbone.safetensors'))
+        return network.to(self.device).eval().requires_grad_(False)
+
+    def progress(self) -> Progress:
+        """Return progress bars that write to standard error."""
+        return Progress(
+            TextColumn('{task.description}'),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+
+    def _load(self, dataset: SegmentationDataset, split: str) -> NetworkData:
+        config = self.config.input
+        data = NetworkData([], [], [])
+        with self.progress() as bars:
+            for index in bars.track(range(len(dataset)), description=f'reading {split}'):
+                sample = dataset[index]
+                data.images.append(network_image(sample.image, self.config))
+                size = (config.width, config.height)
+                labels = sample.labels
+                if labels.shape[::-1] != size:
+                    labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
+                data.labels.append(np.ascontiguousarray(labels, dtype=np.uint8))
+                data.names.append(sample.name)
+        return data
+
+
+def network_image(image: UInt8Array, config: Config) -> UInt8Array:
+    """Bring an RGB picture to network size and colour order, exactly as the runtime does."""
+    size = config.input
+    prepared: UInt8Array = prepare(image, size.width, size.height, size.color_order)[0]
+    return prepared
+
+
+def training_labels(labels: UInt8Array, num_classes: int, train_void: bool) -> UInt8Array:
+    """Return labels as output channels: with `train_void`, void becomes channel `num_classes`."""
+    if not train_void:
+        return labels
+    return np.asarray(np.where(labels == VOID, num_classes, labels), dtype=np.uint8)

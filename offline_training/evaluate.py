@@ -1,0 +1,202 @@
+r"""Measure a segmentation network or a model bundle on labelled pictures.
+
+    python -m offline_training.evaluate segmentation --config config/training/camvid_espnet.yaml \
+        --weights ESPNET.pth --data-dir ../shared/camvid --json -
+    python -m offline_training.evaluate anomaly --bundle runs/camvid/bundle \
+        --data-dir ../shared/camvid_ood --json -
+
+All figures are percentages; in every anomaly figure a positive is an anomalous pixel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from offline_training.backbones import build_backbone
+from offline_training.backbones.checkpoints import load_checkpoint
+from offline_training.config import Config, ConfigError
+from offline_training.config_file import load_config
+from offline_training.context import Split, choose_device, network_image, open_dataset
+from offline_training.data.base import DataError
+from offline_training.data.folder import AnomalyFolder
+from offline_training.evaluation.pixel_curve import PixelCurve
+from offline_training.evaluation.segmentation import (
+    VOID_PROTOCOLS,
+    ConfusionMatrix,
+    VoidProtocol,
+)
+from offline_training.normalization import Normalize
+from offline_training.prediction import predict_labels
+from offline_training.storage import StorageError, write_json
+from ros2_ood_monitor.bundle import BundleError, ModelBundle
+from ros2_ood_monitor.detector import Detector, DetectorError
+from ros2_ood_monitor.engines.base import EngineError
+from ros2_ood_monitor.frame import Frame, Header
+
+IGNORE = 255
+FUSED = 'fused'
+USER_ERRORS = (ConfigError, DataError, StorageError, BundleError, EngineError, DetectorError)
+
+
+def evaluate_segmentation(
+    config: Config, weights: Path, split: Split, protocol: VoidProtocol
+) -> dict[str, Any]:
+    """Return miou, iou per class, pixel_accuracy and protocol of `weights` on one split.
+
+    Pictures are brought to network size; labels are compared at their own size.
+    """
+    dataset = open_dataset(config, split)
+    classes = list(dataset.class_names)
+    network = build_backbone(
+        config.backbone.architecture, num_classes=len(classes) + int(config.backbone.train_void)
+    )
+    load_checkpoint(network, weights)
+    device = choose_device(config.device)
+    network.to(device).eval().requires_grad_(False)
+    normalize = Normalize(config.input).to(device)
+    matrix = ConfusionMatrix(len(classes))
+    console = Console(stderr=True)
+    for index in track(range(len(dataset)), f'segmenting {split}', console=console):
+        sample = dataset[index]
+        image = network_image(sample.image, config)
+        labels = predict_labels(network, normalize, image, len(classes))
+        matrix.update(sample.labels, _resized(labels, sample.labels, cv2.INTER_NEAREST))
+    return {**matrix.report(classes, protocol), 'split': split, 'images': len(dataset)}
+
+
+def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str, Any]:
+    """Return ap, fpr95 and auroc of the fused map and, under `maps`, of every single map.
+
+    All pixels of all pictures are pooled at label size, ignored ones (255) left out.
+    """
+    dataset = AnomalyFolder(data_dir)
+    bundle = ModelBundle.load(directory)
+    curves = {name: PixelCurve() for name in (FUSED, *bundle.fusion.maps)}
+    console = Console(stderr=True)
+    with Detector(bundle, backend) as detector:
+        for index in track(range(len(dataset)), 'judging', console=console):
+            sample = dataset[index]
+            detection = detector.detect(Frame(Header(), np.ascontiguousarray(sample.image)))
+            maps = {**detection.maps, FUSED: _logit(detection.anomaly_map)}
+            counted = sample.mask != IGNORE
+            truth = sample.mask[counted] == 1
+            for name, curve in curves.items():
+                scores = _resized(maps[name], sample.mask, cv2.INTER_LINEAR)
+                curve.update(scores[counted], truth)
+        engine = detector.description
+    for name, curve in curves.items():
+        if curve.looks_flipped():
+            console.print(
+                f'warning: AUROC of the map {name!r} is below 0.5: sign flipped? '
+                'Higher must mean more anomalous.'
+            )
+    return {
+        **curves[FUSED].report(),
+        'maps': {name: curve.report() for name, curve in curves.items() if name != FUSED},
+        'protocol': 'positive = anomaly, ignored pixels excluded, all pixels pooled',
+        'images': len(dataset),
+        'bundle': bundle.name,
+        'engine': engine,
+    }
+
+
+def _logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Spread probabilities near 0 and 1, where the histogram of the curve is coarse."""
+    p = np.clip(probability.astype(np.float64), 1e-12, 1 - 1e-12)
+    return np.log(p / (1 - p)).astype(np.float32)
+
+
+def _resized(values: NDArray[Any], like: NDArray[Any], interpolation: int) -> NDArray[Any]:
+    """Bring a map to the size of `like`."""
+    if values.shape == like.shape:
+        return values
+    return np.asarray(cv2.resize(values, like.shape[::-1], interpolation=interpolation))
+
+
+def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog='python -m offline_training.evaluate', description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument('--json', metavar='FILE', help='write the result; - = standard output')
+    segmentation = commands.add_parser(
+        'segmentation', parents=[output], help='IoU of a backbone', allow_abbrev=False
+    )
+    segmentation.add_argument('--config', type=Path, help='YAML file of the experiment')
+    segmentation.add_argument('--weights', type=Path, required=True, help='checkpoint')
+    segmentation.add_argument('--data-dir', help='folder of the data set')
+    segmentation.add_argument('--split', choices=('train', 'val', 'test'), default='test')
+    segmentation.add_argument(
+        '--protocol', choices=VOID_PROTOCOLS, default=VOID_PROTOCOLS[0], help='what void counts as'
+    )
+    anomaly = commands.add_parser(
+        'anomaly', parents=[output], help='AP, FPR95 and AUROC of a bundle', allow_abbrev=False
+    )
+    anomaly.add_argument('--bundle', type=Path, required=True, help='folder of the bundle')
+    anomaly.add_argument('--data-dir', type=Path, required=True,
+                         help='folder with images/ and labels_masks/ or labels/')
+    anomaly.add_argument('--backend', default='auto', help='engine (default: the fastest)')
+    options, overrides = parser.parse_known_args(argv)
+    if overrides and options.command == 'anomaly':
+        parser.error(f'unrecognized arguments: {" ".join(overrides)}')
+    return options, overrides
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    table = Table(title=report['protocol'])
+    if 'miou' in report:
+        table.add_column('class')
+        table.add_column('IoU %', justify='right')
+        for name, value in report['iou'].items():
+            table.add_row(name, '-' if value is None else f'{value:.2f}')
+        table.add_section()
+        table.add_row('mean', f'{report["miou"]:.2f}')
+        table.add_row('pixel accuracy', f'{report["pixel_accuracy"]:.2f}')
+    else:
+        for heading in ('map', 'AP %', 'FPR95 %', 'AUROC %'):
+            table.add_column(heading, justify='left' if heading == 'map' else 'right')
+        for name, row in {**report['maps'], FUSED: report}.items():
+            table.add_row(name, *(f'{row[key]:.2f}' for key in ('ap', 'fpr95', 'auroc')))
+    Console(stderr=True).print(table)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status (2 for a mistake of the user)."""
+    options, overrides = _arguments(argv)
+    try:
+        if options.command == 'segmentation':
+            if options.data_dir is not None:
+                overrides += ['--data.data_dir', options.data_dir]
+            config = load_config(options.config, overrides)
+            report = evaluate_segmentation(
+                config, options.weights, options.split, options.protocol
+            )
+        else:
+            report = evaluate_anomaly(options.bundle, options.data_dir, options.backend)
+        _print_report(report)
+        if options.json == '-':
+            sys.stdout.write(json.dumps(report, indent=2) + '\n')
+        elif options.json is not None:
+            write_json(Path(options.json), report)
+    except USER_ERRORS as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

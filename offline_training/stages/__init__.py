@@ -1,0 +1,1 @@
+"""The stages of `offline_training.train`; each module has `run(context)`."""
