@@ -58,9 +58,9 @@ class Spinner:
 class Peer(Spinner):
     """Collects what the monitor publishes."""
 
-    def __init__(self, domain_id: int) -> None:
+    def __init__(self, domain_id: int, namespace: str = '') -> None:
         super().__init__(domain_id)
-        self.node = rclpy.create_node('peer', context=self.context)
+        self.node = rclpy.create_node('peer', context=self.context, namespace=namespace)
         self.executor.add_node(self.node)
         self._changed = threading.Condition()
         self.got: dict[str, list[Any]] = {}

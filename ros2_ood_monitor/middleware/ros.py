@@ -32,7 +32,7 @@ from ros2_ood_monitor.middleware.node import MonitorNode
 from ros2_ood_monitor.middleware.ros_bus import RosMiddleware
 from ros2_ood_monitor.middleware.ros_parameters import RosParameters
 from ros2_ood_monitor.parameter_file import NODE_NAME
-from ros2_ood_monitor.parameters import ParameterError
+from ros2_ood_monitor.parameters import ParameterError, default
 
 Transition = Callable[['OodMonitorNode', LifecycleState], Any]
 
@@ -69,8 +69,7 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
         self._table = RosParameters(self)
         if not self.has_parameter('autostart'):
             self.declare_parameter('autostart', False)
-        # Remapping rules apply to the topic before /compressed is appended.
-        self._topic = self.resolve_topic_name(str(self._table.values['camera.image_topic']))
+        self._topic = self._camera_topic()
         self._configured = False
         self._bus = RosMiddleware(self)
         self._monitor = MonitorNode(
@@ -155,6 +154,15 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
         self._bus.close()
         logging.getLogger('ros2_ood_monitor').removeHandler(self._log_handler)
         super().destroy_node()
+
+    def _camera_topic(self) -> str:
+        # Remapping rules apply to the topic before /compressed is appended.
+        try:
+            return str(self.resolve_topic_name(str(self._table.values['camera.image_topic'])))
+        except RuntimeError as error:  # what rcl raises ends with a place in its source
+            reason = str(error).partition(', at ')[0]
+            self._table.errors['camera.image_topic'] = f'camera.image_topic: {reason}'
+            return str(self.resolve_topic_name(default('camera.image_topic')))
 
     def _check_parameters(self, changes: Sequence[Any]) -> SetParametersResult:
         result = self._table.check(changes, self._configured)
@@ -241,7 +249,8 @@ def main(args: Sequence[str] | None = None) -> int:
     for failure in failures:
         node.get_logger().fatal(f'{failure}; this process ends, let it be started again')
     node.destroy_node()
-    rclpy.try_shutdown()
+    if rclpy.ok():
+        rclpy.shutdown()
     if failures:
         # An engine that hangs, or a GPU that died, must not keep the process from ending.
         os._exit(1)

@@ -52,7 +52,7 @@ class RosMiddleware:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._publishers: dict[Topic, Publisher] = {}
-        self._subscriptions: dict[Topic, list[Subscription]] = {}
+        self._subscriptions: dict[Topic, list[tuple[Subscription, str]]] = {}
 
     def advertise(self, topic: Topic) -> None:
         """Create the publisher now; call it on the thread that owns the node."""
@@ -84,11 +84,11 @@ class RosMiddleware:
             callback(message)
 
         subscription = self._create_subscription(topic, decode)
-        self._subscriptions.setdefault(topic, []).append(subscription)
+        self._subscriptions.setdefault(topic, []).append((subscription, subscription.topic_name))
 
     def unsubscribe(self, topic: Topic) -> None:
         """End every subscription to the topic."""
-        for subscription in self._subscriptions.pop(topic, []):
+        for subscription, _ in self._subscriptions.pop(topic, []):
             self._node.destroy_subscription(subscription)
 
     def subscriber_count(self, topic: Topic) -> int:
@@ -98,8 +98,8 @@ class RosMiddleware:
     def publisher_count(self, topic: Topic) -> int:
         """Return how many publishers offer a subscribed topic."""
         return sum(
-            int(self._node.count_publishers(subscription.topic_name))
-            for subscription in self._subscriptions.get(topic, [])
+            int(self._node.count_publishers(name))
+            for _, name in self._subscriptions.get(topic, [])
         )
 
     def close(self) -> None:
