@@ -92,9 +92,7 @@ def _drives(context: Context) -> Iterator[Iterator[NDArray[np.uint8]]]:
     """Yield drives of pictures in model colour order: rendered ones, or val split by sequence."""
     config, size = context.config.calibration, context.config.input
     if context.config.data.dataset == 'synthetic':
-        generator = SceneGenerator(
-            context.config.data.seed + DRIVE_SEED, size.width, size.height
-        )
+        generator = SceneGenerator(DRIVE_SEED + config.seed, size.width, size.height)
         count = round(config.block_seconds * config.frame_rate)
         for index in range(config.clips):
             clip = generator.clip(index, count, fps=config.frame_rate)
