@@ -24,7 +24,10 @@ UNCERTIFIED_MARGIN = 1.25
 
 
 def fit_fusion(
-    names: Sequence[str], normal: Mapping[str, Float], values: Mapping[str, Float], unknown: Float
+    names: Sequence[str],
+    normal: Mapping[str, Float],
+    values: Mapping[str, Float],
+    unknown: NDArray,
 ) -> Fusion:
     """Fit the logistic fusion of the maps `names` on pixels `values[name]` (N,), `unknown` (N,).
 

@@ -20,9 +20,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from torch import nn
 
 from offline_training.backbones import build_backbone
+from offline_training.backbones.base import Backbone
 from offline_training.config import Config, ConfigError
 from offline_training.data.base import VOID, SegmentationDataset
 from offline_training.data.camvid import CamVid
@@ -113,7 +113,7 @@ class Context:
         """Return the normalisation module on the device."""
         return Normalize(self.config.input).to(self.device)
 
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> Backbone:
         """Return the trained backbone of this run, frozen, in evaluation mode.
 
         Raises:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offline_training.backbones.base import Backbone
+from offline_training.normalization import Normalize
 from ros2_ood_monitor.manifest import MAP_STRIDE
 
 
@@ -47,7 +49,7 @@ class BackboneGraph(nn.Module):
     `tap_names` gives the order of the taps.
     """
 
-    def __init__(self, normalize: nn.Module, backbone: nn.Module, tap_names: Sequence[str]):
+    def __init__(self, normalize: Normalize, backbone: Backbone, tap_names: Sequence[str]):
         super().__init__()
         self.normalize = normalize
         self.backbone = backbone
@@ -67,12 +69,11 @@ class TapGraph(nn.Module):
         self.tap_names = tuple(tap_names)
 
     def forward(self, *taps: Tensor) -> Tensor:
-        return self.detector(dict(zip(self.tap_names, taps, strict=True)))
+        score: Tensor = self.detector(dict(zip(self.tap_names, taps, strict=True)))
+        return score
 
 
-def tap_shapes(
-    backbone: nn.Module, height: int, width: int
-) -> dict[str, tuple[int, int]]:
+def tap_shapes(backbone: Backbone, height: int, width: int) -> dict[str, tuple[int, int]]:
     """Return channels and stride of every tap of `backbone` for an input of this size."""
     device = next(backbone.parameters()).device
     with torch.inference_mode():
@@ -81,7 +82,7 @@ def tap_shapes(
 
 
 def detector_maps(
-    backbone: nn.Module, flow: nn.Module, observer: nn.Module, images: Tensor
+    backbone: Backbone, flow: nn.Module, observer: nn.Module, images: Tensor
 ) -> Mapping[str, Tensor]:
     """Run the chain on normalised images (B, 3, H, W); maps (B, H/4, W/4) and labels (B, H, W)."""
     logits, taps = backbone.features(images)

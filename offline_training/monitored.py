@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from offline_training.attacks.pasting import paste_objects
+from offline_training.backbones.base import Backbone
 from offline_training.context import Context, NetworkData
 from offline_training.data.base import VOID
 from offline_training.detectors.flow import TapFlow
 from offline_training.detectors.observer import Observer
 from offline_training.graphs import detector_maps
+from offline_training.normalization import Normalize
 from offline_training.stages import flow as flow_stage
 from offline_training.stages import observer as observer_stage
 from ros2_ood_monitor.manifest import MAP_STRIDE
@@ -27,10 +29,10 @@ IGNORE = 255
 class MonitoredNetwork:
     """Backbone, flow and observer of one run, frozen."""
 
-    backbone: torch.nn.Module
+    backbone: Backbone
     flow: TapFlow
     observer: Observer
-    normalize: torch.nn.Module
+    normalize: Normalize
 
     @staticmethod
     def restore(context: Context) -> MonitoredNetwork:
@@ -84,7 +86,8 @@ def _map_truth(mask: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np
 def _share(flags: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mean over blocks of one map pixel."""
     rows, columns = (side // MAP_STRIDE for side in flags.shape)
-    return flags.reshape(rows, MAP_STRIDE, columns, MAP_STRIDE).mean(axis=(1, 3))
+    blocks = flags.reshape(rows, MAP_STRIDE, columns, MAP_STRIDE)
+    return np.asarray(blocks.mean(axis=(1, 3)))
 
 
 def stack(maps: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:

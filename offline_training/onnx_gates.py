@@ -16,8 +16,9 @@ from torch import nn
 ALLOWED = frozenset((
     'Abs', 'Add', 'And', 'ArgMax', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip',
     'Concat', 'Constant', 'ConstantOfShape', 'Conv', 'ConvTranspose', 'DepthToSpace', 'Div',
-    'Equal', 'Exp', 'Expand', 'Gather', 'Greater', 'Identity', 'Log', 'MatMul', 'Max', 'MaxPool', 'Mul',
-    'Neg', 'Not', 'Or', 'PRelu', 'Pad', 'ReduceMax', 'ReduceMean', 'ReduceSum', 'Relu',
+    'Equal', 'Exp', 'Expand', 'Gather', 'Greater', 'Identity', 'Log', 'MatMul', 'Max',
+    'MaxPool', 'Mul', 'Neg', 'Not', 'Or', 'PRelu', 'Pad', 'ReduceMax', 'ReduceMean',
+    'ReduceSum', 'Relu',
     'Reshape', 'Resize', 'Sigmoid', 'Slice', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Tanh',
     'Transpose', 'Unsqueeze', 'Where',
 ))

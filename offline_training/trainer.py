@@ -228,7 +228,7 @@ class Trainer:
         labels = torch.from_numpy(np.stack([label for _, label in pairs])).to(self.device).long()
         loss = objective(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         self._update_average()
         value = loss.item()

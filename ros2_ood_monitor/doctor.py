@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 SOCKET_BUFFER = 4 * 1024 * 1024
-"""Bytes of receive buffer; with the usual 208 KiB, half of the best-effort 720p frames got lost."""
+"""Bytes of receive buffer; with the usual 208 KiB, half of the 720p frames got lost."""
 
 FREE_DISK = 2 * 1024**3
 """Bytes that a demo, a bag and a black box need."""

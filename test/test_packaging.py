@@ -51,7 +51,10 @@ def wheel(source, tmp_path_factory) -> zipfile.ZipFile:
 
 def shared_files() -> set[str]:
     """What ROS tools look up under share/, relative to the installation prefix."""
-    found = {f'share/ament_index/resource_index/packages/{PACKAGE}', f'share/{PACKAGE}/package.xml'}
+    found = {
+        f'share/ament_index/resource_index/packages/{PACKAGE}',
+        f'share/{PACKAGE}/package.xml',
+    }
     for pattern in ('launch/*.launch.py', 'config/*.yaml', 'config/training/*.yaml'):
         found |= {f'share/{PACKAGE}/{path.relative_to(ROOT)}' for path in ROOT.glob(pattern)}
     return found

@@ -12,10 +12,10 @@ from ros2_ood_monitor.engines.selection import available_backends
 
 pytestmark = pytest.mark.slow
 pytest.importorskip('torch')
+from offline_training.config_file import load_config  # noqa: E402
 from offline_training.context import Context, choose_device  # noqa: E402
 from offline_training.monitored import MonitoredNetwork  # noqa: E402
 from offline_training.train import main  # noqa: E402
-from offline_training.config_file import load_config  # noqa: E402
 
 TINY = [
     '--data.train_samples', '10', '--data.val_samples', '4',

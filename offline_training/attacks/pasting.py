@@ -55,7 +55,7 @@ def _paste_one(rng: np.random.Generator, image: Image, mask: Mask, donor: Image 
 
     alpha = outline.astype(np.float32) / 255
     if rng.random() < 0.75:
-        alpha = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.4, 1.6))
+        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.4, 1.6)), np.float32)
     blended = window + alpha[..., None] * (surface - window)
     image[top : top + height, left : left + width] = np.clip(blended, 0, 255).astype(np.uint8)
     mask[top : top + height, left : left + width] |= (alpha > 0.5).astype(np.uint8)
@@ -70,8 +70,10 @@ def _donor_crop(rng: np.random.Generator, donor: Image, height: int, width: int)
     left = int(rng.integers(0, donor.shape[1] - crop_width + 1))
     crop = donor[top : top + crop_height, left : left + crop_width]
     crop = np.rot90(crop, int(rng.integers(1, 4)))
-    crop = cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=cv2.INTER_AREA)
-    return crop.astype(np.float32) * rng.uniform(0.6, 1.4, 3).astype(np.float32)
+    resized = cv2.resize(
+        np.ascontiguousarray(crop), (width, height), interpolation=cv2.INTER_AREA
+    )
+    return np.asarray(resized, np.float32) * rng.uniform(0.6, 1.4, 3).astype(np.float32)
 
 
 def _shade(rng: np.random.Generator, surface: NDArray, outline: Mask) -> NDArray:

@@ -73,5 +73,6 @@ def silhouette(rng: np.random.Generator, height: int, width: int) -> Mask:
     mask = OUTLINES[rng.integers(len(OUTLINES))](rng, height, width)
     if rng.random() < 0.3:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-180, 180), 0.9)
-        mask = cv2.warpAffine(mask, turn, (width, height), flags=cv2.INTER_NEAREST)
+        turned = cv2.warpAffine(mask, turn, (width, height), flags=cv2.INTER_NEAREST)
+        return np.asarray(turned, np.uint8)
     return mask

@@ -125,5 +125,5 @@ def texture(rng: np.random.Generator, height: int, width: int) -> Image:
     if rng.random() < 0.3:
         other = GENERATORS[rng.integers(len(GENERATORS))](rng, height, width)
         blend = 1 / (1 + np.exp(-4 * fractal_noise(rng, height, width, 0.4)))[..., None]
-        image = image * blend + other * (1 - blend)
+        image = (image * blend + other * (1 - blend)).astype(np.float32)
     return np.clip(image, 0, 255).astype(np.uint8)

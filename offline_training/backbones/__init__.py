@@ -6,13 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
-
+from offline_training.backbones.base import Backbone
 from offline_training.backbones.enet import ENet
 from offline_training.backbones.espnet import DILATIONS, ESPNet
 from offline_training.config import ConfigError
 
-BACKBONES: dict[str, Callable[..., nn.Module]] = {
+BACKBONES: dict[str, Callable[..., Backbone]] = {
     'espnet': ESPNet,
     'enet': ENet,
     # The public 2018 checkpoints: overlapping pooling windows, cannot be exported.
@@ -20,11 +19,8 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build_backbone(architecture: str, num_classes: int, **kwargs: Any) -> nn.Module:
+def build_backbone(architecture: str, num_classes: int, **kwargs: Any) -> Backbone:
     """Return an untrained network with `num_classes` output channels.
-
-    Its `forward` maps normalised (B, 3, H, W) to logits (B, C, H, W); `features` returns the
-    logits and a dictionary of taps.
 
     Raises:
         ConfigError: the architecture is not known or cannot have so few outputs.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offline_training.backbones.base import Backbone
 from offline_training.backbones.unpooling import phase_unpool
 
 RATIO = 4
@@ -138,7 +139,7 @@ class _Up(nn.Module):
         return y
 
 
-class ENet(nn.Module):
+class ENet(Backbone):
     """ENet segmentation network, input (B, 3, H, W) with H and W multiples of 8.
 
     `pooling=2` unpools with indices in training and by the equal index-free form in evaluation,
@@ -185,6 +186,3 @@ class ENet(nn.Module):
             'decoder': decoder,
         }
         return self.classifier(decoder), taps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.features(x)[0]

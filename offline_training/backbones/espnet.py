@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offline_training.backbones.base import Backbone
+
 DILATIONS = (1, 2, 4, 8, 16)
 EPS = 1e-3
 
@@ -50,7 +52,7 @@ class ESP(nn.Module):
         return self.norm_act(y + x if self.residual else y)
 
 
-class ESPNet(nn.Module):
+class ESPNet(Backbone):
     """ESPNet segmentation network, input (B, 3, H, W) with H and W multiples of 8.
 
     The taps are what the detectors look at: `level1` (B, 19, H/2, W/2), `level2`
@@ -96,6 +98,3 @@ class ESPNet(nn.Module):
         decoder = self.decoder(torch.cat([self.up2(middle), level1], dim=1))
         taps = {'level1': level1, 'level2': level2, 'level3': level3, 'decoder': decoder}
         return self.up1(decoder), taps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.features(x)[0]

@@ -38,6 +38,7 @@ class Whitening(nn.Module):
         variance = variance.flip(0)[:dimensions].clamp_min(1e-8)
         weight = (axes.flip(1)[:, :dimensions] / variance.sqrt()).T.float()
         self.project.weight.copy_(weight[..., None, None])
+        assert self.project.bias is not None
         self.project.bias.copy_(-weight @ mean)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,8 +60,8 @@ class Coupling(nn.Module):
         self.changed = dimensions - self.kept
         last = nn.Conv2d(hidden, 2 * self.changed, 1)
         # Zero start: training begins at the Gaussian, as in Deep Residual Flow.
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
         self.subnet = nn.Sequential(
             nn.Conv2d(self.kept + conditions, hidden, 1),
             nn.ReLU(),
@@ -120,6 +121,7 @@ class DenseFlow(nn.Module):
     def inverse(self, z: Tensor, condition: Tensor) -> Tensor:
         """Return x with forward(x)[0] == z."""
         for coupling in reversed(self.couplings):
+            assert isinstance(coupling, Coupling)
             z = coupling.inverse(z, condition)
         return z
 

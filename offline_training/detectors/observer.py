@@ -30,7 +30,9 @@ def local_contrast(pooled: Tensor, pooled_square: Tensor) -> Tensor:
 class Block(nn.Sequential):
     """Convolution, batch normalisation, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1, groups=1):
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1, groups: int = 1
+    ):
         padding = dilation * (kernel - 1) // 2
         super().__init__(
             nn.Conv2d(inputs, outputs, kernel, 1, padding, dilation, groups, bias=False),

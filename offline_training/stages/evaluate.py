@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from offline_training.context import Context
@@ -35,7 +37,7 @@ def run(context: Context) -> None:
             counted = frame.truth != IGNORE
             for name, curve in curves.items():
                 curve.update(maps[name][counted], frame.truth[counted] == 1)
-    report = {
+    report: dict[str, Any] = {
         'protocol': 'val split with pasted unknowns, positive = unknown, void and rims excluded, '
         'all map pixels pooled',
         'frames': len(frames),

@@ -43,7 +43,7 @@ def run(context: Context) -> None:
         network.normalize, network.backbone,
         _used_taps(network),
     )
-    graphs: dict[str, nn.Module] = {
+    graphs: dict[str, BackboneGraph | TapGraph] = {
         'backbone': backbone,
         'flow': TapGraph(network.flow, network.flow.taps),
         'observer': TapGraph(network.observer, tuple(network.observer.strides)),
@@ -72,7 +72,7 @@ def _used_taps(network: MonitoredNetwork) -> tuple[str, ...]:
 
 
 def _export(
-    context: Context, graphs: Mapping[str, nn.Module], folder: Path
+    context: Context, graphs: Mapping[str, BackboneGraph | TapGraph], folder: Path
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """Export every graph and pass it through the gates; return files and gate results."""
     size = context.config.input

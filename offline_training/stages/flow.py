@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from offline_training.backbones.base import Backbone
 from offline_training.context import Context, NetworkData
 from offline_training.detectors.flow import DenseFlow, TapFlow
 from offline_training.graphs import tap_shapes
@@ -32,7 +33,7 @@ def default_taps(shapes: dict[str, tuple[int, int]]) -> tuple[str, ...]:
     return tuple(name for name, (_, stride) in shapes.items() if stride >= MAP_STRIDE)
 
 
-def build(context: Context, backbone: nn.Module) -> TapFlow:
+def build(context: Context, backbone: Backbone) -> TapFlow:
     """Return an untrained flow for this backbone and configuration."""
     config, size = context.config.flow, context.config.input
     shapes = tap_shapes(backbone, size.height, size.width)
@@ -53,7 +54,7 @@ def build(context: Context, backbone: nn.Module) -> TapFlow:
     ).to(context.device)
 
 
-def restore(context: Context, backbone: nn.Module) -> TapFlow:
+def restore(context: Context, backbone: Backbone) -> TapFlow:
     """Return the trained flow of this run, frozen."""
     flow = build(context, backbone)
     flow.load_state_dict(read_tensors(context.output_dir / 'flow.safetensors'))
@@ -95,7 +96,7 @@ def _images(samples: Tensor) -> Iterator[Tensor]:
 
 
 def _collect(
-    context: Context, backbone: nn.Module, flow: TapFlow, data: NetworkData, advance: Any
+    context: Context, backbone: Backbone, flow: TapFlow, data: NetworkData, advance: Any
 ) -> tuple[Tensor, Tensor]:
     """Sample features (N, C) and positions (N, 2, 1, 1) at correctly segmented pixels."""
     normalize = context.normalize()

@@ -7,19 +7,22 @@ import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from offline_training.attacks.local_adversarial import REGIONS, local_attack, region_mask
 from offline_training.attacks.pasting import paste_objects
+from offline_training.backbones.base import Backbone
 from offline_training.context import Context, NetworkData
 from offline_training.data.base import VOID
 from offline_training.detectors.observer import Observer
 from offline_training.graphs import tap_shapes
+from offline_training.normalization import Normalize
 from offline_training.storage import (
     StorageError,
     read_checkpoint,
@@ -49,7 +52,7 @@ class Batch:
     """Where to attack the network, float (B, 1, H, W); None = not in this batch."""
 
 
-def build(context: Context, backbone: nn.Module) -> Observer:
+def build(context: Context, backbone: Backbone) -> Observer:
     """Return an untrained observer for this backbone and configuration."""
     config, size = context.config.observer, context.config.input
     shapes = tap_shapes(backbone, size.height, size.width)
@@ -63,7 +66,7 @@ def build(context: Context, backbone: nn.Module) -> Observer:
     return Observer({name: shapes[name] for name in names}, config.width).to(context.device)
 
 
-def restore(context: Context, backbone: nn.Module) -> Observer:
+def restore(context: Context, backbone: Backbone) -> Observer:
     """Return the trained observer of this run, frozen."""
     observer = build(context, backbone)
     observer.load_state_dict(read_tensors(context.output_dir / 'observer.safetensors'))
@@ -198,8 +201,8 @@ def _camera_variation(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDA
 
 def _loss(
     context: Context,
-    backbone: nn.Module,
-    normalize: nn.Module,
+    backbone: Backbone,
+    normalize: Normalize,
     observer: Observer,
     batch: Batch,
     generator: torch.Generator,
@@ -239,8 +242,8 @@ def _loss(
 
 def _attack(
     context: Context,
-    backbone: nn.Module,
-    normalize: nn.Module,
+    backbone: Backbone,
+    normalize: Normalize,
     batch: Batch,
     mask: Tensor,
     generator: torch.Generator,
@@ -253,7 +256,7 @@ def _attack(
     outputs = int(read_json(context.output_dir / 'backbone.json')['num_classes'])
     # Labels beyond the outputs (void) cannot be attacked.
     labels = torch.where(batch.labels < outputs, batch.labels, VOID)
-    mode = 'min' if torch.rand((), generator=generator) < 0.5 else 'max'
+    mode: Literal['min', 'max'] = 'min' if torch.rand((), generator=generator) < 0.5 else 'max'
     attacked = local_attack(
         segment,
         batch.images.permute(0, 3, 1, 2).float(),
