@@ -17,7 +17,7 @@ def install_links(prefix: Path) -> dict[str, str]:
     for folder in (share, lib, index):
         folder.mkdir(parents=True)
     (index / PACKAGE).touch()
-    for path in (ROOT / 'package.xml', *ROOT.glob('launch/*.py'), *ROOT.glob('config/*.yaml')):
+    for path in (ROOT / 'package.xml', *ROOT.glob('launch/*.py'), *ROOT.glob('config/*.*')):
         link = share / path.relative_to(ROOT)
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(path)

@@ -203,8 +203,9 @@ class MonitorNode:
         )
         if self._active and statistics.received_hz == 0 and self._no_image.ready():
             _LOG.warning(
-                'no image on %s (%d publishers); check the topic, the domain and that the '
-                'message type is %s', self._input.name, publishers, self._input.type_name,
+                'no image on %s (%d publishers); check the topic, the domain, that the message '
+                'type is %s and, for large images, docs/ros_verification.md',
+                self._input.name, publishers, self._input.type_name,
             )  # fmt: skip
 
 
