@@ -137,6 +137,12 @@ def test_late_listener_gets_the_alert_and_may_request_its_deadline(peer, start):
     assert info.qos_profile.liveliness_lease_duration.nanoseconds == 500_000_000
 
 
+def test_quality_of_service_can_be_overridden(start):
+    robot = start(**{'qos_overrides./ood/score.publisher.depth': 7})
+    (info,) = robot.node.get_publishers_info_by_topic('/ood/score')
+    assert info.qos_profile.depth == 7
+
+
 def test_normal_view_is_nominal_and_results_carry_the_header(peer, start, bundle):
     for topic, cls in (('segmentation', Image), ('anomaly_map', Image), ('score', Float32),
                        ('regions', Detection2DArray)):  # fmt: skip
