@@ -26,6 +26,8 @@ ALLOWED = frozenset((
 
 RELATIVE_TOLERANCE = 1e-3
 LEAST_RANK_CORRELATION = 0.999
+LABEL_TOLERANCE = 1e-3
+"""Share of labels that may differ, where rounding decides between two classes."""
 
 
 class GateError(RuntimeError):
@@ -65,7 +67,7 @@ def check_parity(
     """Compare ONNX Runtime with torch on `feeds`; return the largest relative error of a float.
 
     The error is relative to the range of the output. Integer outputs (labels) may differ where
-    two classes tie, in at most one pixel of a thousand.
+    two classes tie, in at most `LABEL_TOLERANCE` of the pixels.
 
     Raises:
         GateError: an output differs by more than 1e-3 of its range, is not finite although
@@ -87,7 +89,7 @@ def check_parity(
 def _difference(name: str, actual: NDArray, expected: NDArray) -> float:
     if actual.dtype.kind in 'iu':
         share = float(np.mean(actual != expected))
-        if share > 1e-3:
+        if share > LABEL_TOLERANCE:
             raise GateError(f'{name} differs from torch in {share:.2%} of the pixels; do not ship')
         return 0.0
     if not np.isfinite(actual).all():

@@ -147,7 +147,7 @@ def _torch_eager(bundle: ModelBundle, threads: int | None) -> Contender:
     except ImportError as error:
         raise EngineError(
             f'torch-eager needs torch and offline_training ({error}); '
-            '`pip install ros2_ood_monitor[train]`'
+            '`pip install ros2_ood_monitor[training]`'
         ) from error
     if threads is not None:
         torch.set_num_threads(threads)

