@@ -24,6 +24,9 @@ from ros2_ood_monitor.throttle import Throttle
 WATCH_S = 0.02
 """How often the watchdogs are looked at between heartbeats."""
 
+EARLY = 0.9
+"""Share of the period after which the heartbeat beats: "at least" must survive a late thread."""
+
 STOP_TIMEOUT_S = 2.0
 """How long an engine call may take to end when the monitor is stopped."""
 
@@ -191,7 +194,7 @@ class Monitor:
         self._deliver(MonitorOutput(alert, frame, detection))
 
     def _beat(self) -> None:
-        period_ns = round(1e9 / self._config.heartbeat_hz)
+        period_ns = round(EARLY * 1e9 / self._config.heartbeat_hz)
         # Waiting uses real time; which beats are due is the clock's business.
         due_ns = self._clock.now_ns() + period_ns
         while not self._stopping.wait(WATCH_S):

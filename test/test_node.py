@@ -214,7 +214,7 @@ def test_a_camera_makes_the_view_nominal_with_results_that_carry_its_header(bus,
 
 
 def test_an_unknown_view_is_alerted_and_boxed(bus, start, tmp_path):
-    node = start(black_box__directory=str(tmp_path), black_box__seconds=0.3)
+    node = start(black_box__directory=str(tmp_path), black_box__seconds=5.0)
     node.load(BUNDLE)
     node.activate()
     with Camera(bus):
