@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ros2_ood_monitor.commands.bus import stop_on_signals
 from ros2_ood_monitor.demo.schedule import Schedule
 from ros2_ood_monitor.frame import Header, RawImage, Stamp
 from ros2_ood_monitor.middleware.dds import DdsMiddleware
@@ -34,26 +36,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     schedule = Schedule.load(args.schedule)
     pictures = np.load(args.pictures, mmap_mode='r')
+    stop = stop_on_signals()
     middleware = DdsMiddleware('demo_camera', domain_id=args.domain_id)
     try:
-        publish(schedule, pictures, args.start_ns, middleware)
-    except KeyboardInterrupt:
-        return 130
+        publish(schedule, pictures, args.start_ns, middleware, stop)
     finally:
         middleware.close()
     return 0
 
 
 def publish(
-    schedule: Schedule, pictures: np.ndarray, start_ns: int, middleware: DdsMiddleware
+    schedule: Schedule,
+    pictures: np.ndarray,
+    start_ns: int,
+    middleware: DdsMiddleware,
+    stop: threading.Event,
 ) -> None:
-    """Send every picture that is still due, each at its time."""
+    """Send every picture that is still due, each at its time, until `stop`."""
     period_ns = 1e9 / schedule.fps
     due = int((time.monotonic_ns() - start_ns) / period_ns) + 1
     first = schedule.resume(max(0, due))
     middleware.advertise(CAMERA)
     for frame in range(first, schedule.frames):
-        time.sleep(max(0.0, (start_ns + frame * period_ns - time.monotonic_ns()) / 1e9))
+        if stop.wait(max(0.0, (start_ns + frame * period_ns - time.monotonic_ns()) / 1e9)):
+            return
         image = np.ascontiguousarray(pictures[schedule.picture(frame)])
         header = Header(Stamp.from_ns(time.time_ns()), FRAME_ID)
         height, width, channels = image.shape
