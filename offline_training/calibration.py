@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from ros2_ood_monitor.detection import Region
-from ros2_ood_monitor.fusion import STANDARD_SCORE_LIMIT, conformal_score, find_regions
+from ros2_ood_monitor.fusion import STANDARD_SCORE_LIMIT, find_regions, frame_score, tail_scale
 from ros2_ood_monitor.manifest import Alarm, Fusion
 from ros2_ood_monitor.supervision.cusum import Cusum
 
@@ -19,6 +19,8 @@ Float = NDArray[np.floating]
 
 LEAST_THRESHOLD = 2.0
 """No single frame may raise the alarm, whatever the calibration drives looked like."""
+DRIFTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Candidates for the drift, as shares of the highest score that the reference allows."""
 UNCERTIFIED_MARGIN = 1.25
 """Factor over the largest evidence seen, where there are too few blocks for the budget."""
 
@@ -85,11 +87,14 @@ class DriveScores:
 def calibrate_alarm(
     drives: Sequence[Sequence[float]],
     frame_rate: float,
-    drift: float,
+    drift: float | None,
     block_seconds: float,
     budget_per_hour: float,
 ) -> DriveScores:
-    """Calibrate the conformal reference and the CUSUM threshold on frame statistics of drives.
+    """Calibrate the conformal reference and the CUSUM rule on frame statistics of drives.
+
+    Without a `drift`, the one of `DRIFTS` is taken that raises the alarm soonest on frames as
+    anomalous as the most unusual normal one.
 
     Frames of one drive are not exchangeable, blocks are the unit: the threshold is the conformal
     quantile of the largest evidence per block, each drive scored against the other drives. With B
@@ -97,16 +102,36 @@ def calibrate_alarm(
     what can.
     """
     reference = np.sort(np.concatenate([np.asarray(drive, float) for drive in drives]))
+    highest = math.log10(len(reference) + 1)
+    candidates = [drift] if drift is not None else [share * highest for share in DRIFTS]
+    alarms = [
+        _alarm(drives, reference, frame_rate, candidate, block_seconds, budget_per_hour)
+        for candidate in candidates
+    ]
+    alarm = min(alarms, key=lambda a: a.threshold / max(highest - a.drift, 1e-9))
+    return DriveScores(tuple(float(value) for value in reference), alarm)
+
+
+def _alarm(
+    drives: Sequence[Sequence[float]],
+    reference: NDArray,
+    frame_rate: float,
+    drift: float,
+    block_seconds: float,
+    budget_per_hour: float,
+) -> Alarm:
+    """Return the CUSUM rule with this drift whose threshold keeps the budget on the drives."""
     length = max(1, round(block_seconds * frame_rate))
     maxima: list[float] = []
     for number, drive in enumerate(drives):
         others = [d for index, d in enumerate(drives) if index != number]
         # A lone drive is all there is; its own frames are the reference then.
         sample = np.sort(np.concatenate(others)) if others else reference
+        scale = tail_scale(sample)
         cusum = Cusum(Alarm(drift, math.inf, frame_rate, budget_per_hour, budget_per_hour))
         highest = 0.0
         for index, statistic in enumerate(drive):
-            cusum.update(conformal_score(float(statistic), sample))
+            cusum.update(frame_score(float(statistic), sample, scale))
             highest = max(highest, cusum.evidence)
             if (index + 1) % length == 0 or index + 1 == len(drive):
                 maxima.append(highest)
@@ -119,11 +144,10 @@ def calibrate_alarm(
     else:
         threshold = blocks[-1] * UNCERTIFIED_MARGIN
         certified = per_hour / (len(blocks) + 1)
-    alarm = Alarm(
+    return Alarm(
         drift=drift,
         threshold=max(threshold, LEAST_THRESHOLD),
         frame_rate=frame_rate,
         budget_per_hour=budget_per_hour,
         certified_per_hour=certified,
     )
-    return DriveScores(tuple(float(value) for value in reference), alarm)

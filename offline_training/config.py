@@ -114,7 +114,7 @@ class PhaseConfig:
 class BackboneConfig:
     """The segmentation network and how it is trained."""
 
-    architecture: Literal['espnet', 'enet', 'enet_2018'] = 'espnet'
+    architecture: Literal['espnet', 'espnet_q3', 'enet', 'enet_2018'] = 'espnet'
     weights: str | None = None
     """A finished checkpoint: the stage then only imports it (--weights sets this)."""
     train_void: bool = False
@@ -186,7 +186,7 @@ class ObserverConfig:
 
     taps: tuple[str, ...] = ()
     """Names of the backbone taps; empty = all."""
-    width: int = 64
+    width: int = 32
     epochs: int = 8
     batch_size: int = 6
     learning_rate: float = 3e-3
@@ -214,13 +214,13 @@ class CalibrationConfig:
     region_threshold: float = 0.5
     min_area: int = 48
     """Smallest region in pixels of the map at a quarter of the input size."""
-    top_fraction: float = 0.005
+    top_fraction: float = 0.003
     budget_per_hour: float = 1.0
     """False alarms per hour that the alarm threshold is computed for."""
     frame_rate: float = 15.0
     """Frames per second of the calibration drive and of the camera."""
-    drift: float = 1.5
-    """Evidence lost per frame; 1.5 = only scores of the most unusual 3 % of frames add to it."""
+    drift: float | None = None
+    """Evidence lost per frame; null = what makes the alarm fastest for the same false alarms."""
     block_seconds: float = 6.0
     """Length of the blocks whose largest evidence sets the alarm threshold."""
     clips: int = 20
@@ -233,7 +233,8 @@ class CalibrationConfig:
         _between('calibration', self, 1e-5, 1, 'top_fraction')
         _between('calibration', self, 1e-4, 3600, 'budget_per_hour')
         _between('calibration', self, 0.1, 1000, 'frame_rate', 'block_seconds')
-        _between('calibration', self, 0.01, 10, 'drift')
+        _check('calibration', 'drift', self.drift, self.drift is None or 0.01 <= self.drift <= 10,
+               'null or between 0.01 and 10')
         _between('calibration', self, 2, 10_000, 'clips')
         _between('calibration', self, 0, 2**31 - 1, 'seed')
 
@@ -276,9 +277,17 @@ class Config:
 
 
 SYNTHETIC = Config(
+    data=DataConfig(train_samples=600),
     backbone=BackboneConfig(
-        epochs=10, time_limit_minutes=3.0, learning_rate=3e-3, ema_decay=0.98, validate_every=5
-    )
+        architecture='espnet_q3',
+        epochs=8,
+        time_limit_minutes=2.0,
+        learning_rate=3e-3,
+        ema_decay=0.98,
+        validate_every=4,
+    ),
+    flow=FlowConfig(taps=('level3',), channels=32, layers=3, hidden=48, epochs=3),
+    observer=ObserverConfig(epochs=8, attack_share=0.05, max_objects=8),
 )
 """The experiment without a configuration file; equal to config/training/synthetic.yaml."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from ros2_ood_monitor.manifest import MAP_STRIDE
 
 MAPS = ('energy', 'density', 'unknown', 'error')
 IGNORE = 255
+BATCH = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +49,24 @@ class MonitoredNetwork:
 
     def maps(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Return the maps float32 (H/4, W/4) of one picture (H, W, 3) in model colour order."""
+        (maps,) = self.stream([image])
+        return maps
+
+    def stream(
+        self, images: Iterable[NDArray[np.uint8]]
+    ) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """Yield the maps of one picture after the other; small batches, which is faster."""
         device = next(self.backbone.parameters()).device
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(image))[None].to(device)
-            maps = detector_maps(
-                self.backbone, self.flow, self.observer, self.normalize(pixels)
-            )
-        return {name: maps[name][0].float().cpu().numpy() for name in MAPS}
+        pictures = iter(images)
+        while batch := list(islice(pictures, BATCH)):
+            with torch.inference_mode():
+                pixels = torch.from_numpy(np.stack(batch)).to(device)
+                maps = detector_maps(
+                    self.backbone, self.flow, self.observer, self.normalize(pixels)
+                )
+            arrays = {name: maps[name].float().cpu().numpy() for name in MAPS}
+            for index in range(len(batch)):
+                yield {name: array[index] for name, array in arrays.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from offline_training.config import Config, ConfigError, to_dict
 from offline_training.config_file import load_config, to_yaml
 from offline_training.context import Context, choose_device
 from offline_training.data.base import DataError
+from offline_training.memory import keep_freed_memory
 from offline_training.storage import StorageError, read_json, write_json
 
 STAGES: dict[str, tuple[str, ...]] = {
@@ -135,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.print_config:
             sys.stdout.write(to_yaml(config))
             return 0
+        keep_freed_memory()
         if config.threads:
             torch.set_num_threads(config.threads)
         output = options.output or Path('runs') / config.name

@@ -32,7 +32,8 @@ class Detection:
 
     `labels` uint8 (H, W), 255 = unlabeled. `anomaly_map` float32 (H, W) in [0, 1], the calibrated
     probability that a pixel shows something unknown; NaN = invalid. `statistic` is the raw frame
-    statistic, `score` its -log10 conformal p-value (>= 0, higher = more anomalous). `maps` holds
+    statistic, `score` its -log10 conformal p-value, with a tail beyond the sample
+    (`fusion.frame_score`; >= 0, higher = more anomalous). `maps` holds
     the single detectors' maps at map resolution. `timings` is milliseconds per stage.
     """
 

@@ -14,12 +14,13 @@ from ros2_ood_monitor.engines.base import EngineError
 from ros2_ood_monitor.engines.selection import open_chain
 from ros2_ood_monitor.frame import Float32Array, Frame, Header
 from ros2_ood_monitor.fusion import (
-    conformal_score,
     find_regions,
+    frame_score,
     frame_statistic,
     fused_logits,
     probability,
     single_maps,
+    tail_scale,
 )
 from ros2_ood_monitor.manifest import map_source
 from ros2_ood_monitor.preprocessing import prepare
@@ -58,6 +59,7 @@ class Detector:
         if bundle.void_label is not None:
             self._published[bundle.void_label] = UNLABELED
         self._reference = np.array(bundle.frame_score.reference)
+        self._tail_scale = tail_scale(self._reference)
 
     @property
     def description(self) -> str:
@@ -96,7 +98,7 @@ class Detector:
         detection_labels = cv2.LUT(labels[0].astype(np.uint8), self._published)
         size = (bundle.width, bundle.height)
         anomaly_map = cv2.resize(anomaly, size, interpolation=cv2.INTER_LINEAR)
-        score = conformal_score(statistic, self._reference)
+        score = frame_score(statistic, self._reference, self._tail_scale)
         finished = time.perf_counter()
         return Detection(
             labels=np.asarray(detection_labels, np.uint8),

@@ -17,6 +17,9 @@ from ros2_ood_monitor.detection import Region
 from ros2_ood_monitor.frame import Float32Array
 from ros2_ood_monitor.manifest import Fusion, map_source
 
+LEAST_TAIL = 20
+"""Reference values from which on a tail is fitted; fewer say nothing about it."""
+
 STANDARD_SCORE_LIMIT = 10.0
 """Standardised maps are clipped here, so that one exploding density cannot outvote the rest."""
 
@@ -73,6 +76,36 @@ def conformal_score(statistic: float, reference: Sequence[float] | NDArray[np.fl
     at_least = count - int(np.searchsorted(reference, statistic, side='left'))
     # 0.0 + turns the -0.0 of p = 1 into 0.0.
     return 0.0 - math.log10((1 + at_least) / (count + 1))
+
+
+def tail_scale(reference: Sequence[float] | NDArray[np.float64]) -> float:
+    """Return the mean excess of the highest square root of n reference values; inf below 20.
+
+    It is the scale of the exponential tail that continues the sample beyond its largest value.
+    """
+    values = np.asarray(reference, np.float64)
+    if values.size < LEAST_TAIL:
+        return math.inf
+    count = math.isqrt(values.size)
+    excess = float(np.mean(values[-count:]) - values[-count - 1])
+    return max(excess, 0.05 * float(np.std(values)), 1e-6)
+
+
+def frame_score(
+    statistic: float, reference: Sequence[float] | NDArray[np.float64], scale: float
+) -> float:
+    """Return the conformal score, extended beyond the largest reference value; >= 0.
+
+    A conformal p-value cannot go below 1 / (n + 1), so that a van never seen before and a spiral
+    would score the same. Beyond the sample the score grows as -log10 of an exponential tail of
+    `scale` (`tail_scale`), up to twice the largest conformal score. The alarm threshold does not
+    rest on this model: it is taken from the scores of whole normal drives.
+    """
+    score = conformal_score(statistic, reference)
+    if len(reference) and statistic > reference[-1]:
+        limit = math.log10(len(reference) + 1)
+        score += min((statistic - float(reference[-1])) / (scale * math.log(10)), limit)
+    return score
 
 
 def find_regions(

@@ -5,8 +5,8 @@ import pytest
 
 from offline_training.calibration import LEAST_THRESHOLD, calibrate_alarm, fit_fusion
 from offline_training.calibration import region_threshold as find_threshold
-from ros2_ood_monitor.fusion import conformal_score, fused_logits
-from ros2_ood_monitor.supervision.cusum import Cusum
+from ros2_ood_monitor.fusion import frame_score, fused_logits, tail_scale
+from ros2_ood_monitor.supervision.cusum import LEAST_FRAMES, Cusum
 
 
 def test_fusion_prefers_the_informative_map_and_never_argues_an_anomaly_away():
@@ -41,11 +41,12 @@ def drives(count: int, frames: int, seed: int) -> list[list[float]]:
 
 def alarmed_blocks(scores, sample: list[list[float]]) -> float:
     fired = []
+    scale = tail_scale(scores.reference)
     for drive in sample:
         cusum = Cusum(scores.alarm)
         alarms = []
         for statistic in drive:
-            cusum.update(conformal_score(statistic, scores.reference))
+            cusum.update(frame_score(statistic, scores.reference, scale))
             alarms.append(cusum.alarming)
         fired.append(any(alarms))
     return float(np.mean(fired))
@@ -71,13 +72,14 @@ def test_a_lone_drive_is_enough_to_run():
 
 
 def test_an_anomaly_fires_within_half_a_second():
-    scores = calibrate_alarm(drives(20, 90, 1), 15.0, 1.5, 6.0, budget_per_hour=1.0)
+    scores = calibrate_alarm(drives(20, 90, 1), 15.0, None, 6.0, budget_per_hour=1.0)
     cusum = Cusum(scores.alarm)
+    scale = tail_scale(scores.reference)
     frames = 0
     while not cusum.alarming:
-        cusum.update(conformal_score(50.0, scores.reference))
+        cusum.update(frame_score(50.0, scores.reference, scale))
         frames += 1
-    assert frames <= 7
+    assert LEAST_FRAMES <= frames <= 7
 
 
 def test_region_threshold_rises_until_normal_frames_are_quiet():

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from ros2_ood_monitor.fusion import (
     conformal_score,
     find_regions,
+    frame_score,
     frame_statistic,
     fused_logits,
     probability,
     single_maps,
+    tail_scale,
 )
 from ros2_ood_monitor.manifest import Fusion
 
@@ -85,6 +87,24 @@ def test_conformal_p_values_of_normal_frames_are_not_too_small() -> None:
     reference = np.sort(rng.normal(size=999))
     scores = [conformal_score(value, reference) for value in rng.normal(size=5000)]
     assert np.mean(np.array(scores) >= 1.0) == pytest.approx(0.1, abs=0.02)
+
+
+def test_frame_score_continues_beyond_the_sample() -> None:
+    reference = np.sort(np.random.default_rng(4).exponential(2.0, 9999))
+    scale = tail_scale(reference)
+    assert scale == pytest.approx(2.0, rel=0.3)
+    inside, last = float(reference[5000]), float(reference[-1])
+    assert frame_score(inside, reference, scale) == conformal_score(inside, reference)
+    beyond = frame_score(last + scale * math.log(10), reference, scale)
+    assert beyond == pytest.approx(4.0 + 1.0)
+    assert frame_score(1e9, reference, scale) == pytest.approx(8.0)
+    assert frame_score(math.inf, reference, scale) == pytest.approx(8.0)
+
+
+def test_a_small_sample_has_no_tail() -> None:
+    reference = [1.0, 2.0, 3.0]
+    assert frame_score(99.0, reference, tail_scale(reference)) == conformal_score(99.0, reference)
+    assert frame_score(99.0, [], tail_scale([])) == 0.0
 
 
 def test_regions_have_boxes_in_camera_pixels() -> None:

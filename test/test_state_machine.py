@@ -21,7 +21,7 @@ from ros2_ood_monitor.detection import Detection, Region
 from ros2_ood_monitor.frame import Header, Stamp
 from ros2_ood_monitor.supervision.clock import ManualClock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
-from ros2_ood_monitor.supervision.cusum import Cusum
+from ros2_ood_monitor.supervision.cusum import LEAST_FRAMES, Cusum
 from ros2_ood_monitor.supervision.input_check import InputFault
 from ros2_ood_monitor.supervision.state_machine import Supervisor
 
@@ -237,7 +237,8 @@ def test_the_cap_never_delays_or_prevents_an_alarm():
     fired = []
     for score in scores:
         rule.update(float(score))
-        evidence = max(0.0, evidence + score - ALARM.drift)
+        step = min(score - ALARM.drift, ALARM.threshold / LEAST_FRAMES)
+        evidence = max(0.0, evidence + step)
         fired.append((rule.alarming, evidence >= ALARM.threshold))
     ours, textbook = np.array(fired).T
     assert textbook.any()
@@ -438,10 +439,11 @@ class AnyHistory(RuleBasedStateMachine):
         self.waiting_ns = self.waiting_ns[position + 1 :][-1:]
         self.judged = self.newest_good = True
         self.good_frames += 1
-        self.evidence = max(0.0, self.evidence + score - ALARM.drift)
+        step = min(score - ALARM.drift, ALARM.threshold / LEAST_FRAMES)
+        self.evidence = max(0.0, self.evidence + step)
         overhang = min(ALARM.threshold, ALARM.drift * RATE * 0.1)
         self.evidence = min(self.evidence, ALARM.threshold + overhang)
-        if self.now - arrived > 0.3e9 or self.evidence >= ALARM.threshold:
+        if self.now - arrived > 0.3e9 or self.evidence >= ALARM.threshold * (1 - 1e-12):
             self.bad()
 
     @precondition(lambda self: self.phase in ('ready', 'loading') and self.waiting_ns)

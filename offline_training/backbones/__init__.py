@@ -13,6 +13,8 @@ from offline_training.config import ConfigError
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     'espnet': ESPNet,
+    # The small variant of the paper: two thirds of the time of q=8.
+    'espnet_q3': partial(ESPNet, q=3),
     'enet': ENet,
     # The public 2018 checkpoints: overlapping pooling windows, cannot be exported.
     'enet_2018': partial(ENet, pooling=3),
@@ -30,10 +32,10 @@ def build_backbone(architecture: str, num_classes: int, **kwargs: Any) -> Backbo
             f'backbone.architecture {architecture!r} is not one of '
             f'{", ".join(sorted(BACKBONES))}; correct it'
         )
-    if architecture == 'espnet' and num_classes < len(DILATIONS):
+    if architecture.startswith('espnet') and num_classes < len(DILATIONS):
         # Its last ESP block splits the output channels over the dilated branches.
         raise ConfigError(
-            f'backbone.architecture espnet needs at least {len(DILATIONS)} outputs but the data '
-            f'has {num_classes}; use enet'
+            f'backbone.architecture {architecture} needs at least {len(DILATIONS)} outputs but '
+            f'the data has {num_classes}; use enet'
         )
     return BACKBONES[architecture](num_classes=num_classes, **kwargs)

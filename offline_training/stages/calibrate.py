@@ -28,13 +28,12 @@ def run(context: Context) -> None:
     rng = np.random.default_rng(config.seed)
     with context.progress() as bars:
         frames = pasted_frames(context.val_data, config.seed)
-        pasted = stack([
-            network.maps(frame.image) for frame in bars.track(frames, description='pasted val')
-        ])
-        normal = stack([
-            network.maps(image)
-            for image in bars.track(context.val_data.images, description='normal val')
-        ])
+        pasted = stack(list(network.stream(
+            frame.image for frame in bars.track(frames, description='pasted val')
+        )))
+        normal = stack(list(network.stream(
+            bars.track(context.val_data.images, description='normal val')
+        )))
     truth = np.stack([frame.truth for frame in frames])
     chosen = np.flatnonzero(truth.ravel() != IGNORE)
     chosen = rng.choice(chosen, min(PIXELS, chosen.size), replace=False)
@@ -51,8 +50,8 @@ def run(context: Context) -> None:
         task = bars.add_task('drives', total=None)
         for drive in _drives(context):
             statistics = []
-            for image in drive:
-                logits = fused_logits(network.maps(image), fusion)
+            for maps in network.stream(drive):
+                logits = fused_logits(maps, fusion)
                 statistics.append(frame_statistic(logits, config.top_fraction))
                 bars.advance(task)
             drives.append(statistics)

@@ -11,12 +11,14 @@ from ros2_ood_monitor.demo.schedule import EventKind, Schedule
 from ros2_ood_monitor.scenes import AnomalyEvent, SceneGenerator
 
 CLIP = 0
+COVER = 0.05
+"""Share of the picture an anomaly covers when it drops onto the road, some ten metres ahead."""
 
 
 def render(schedule: Schedule, path: Path) -> Iterator[int]:
     """Write uint8 RGB (frames, H, W, 3) to the .npy file `path`; yields the count drawn so far."""
     events = [
-        AnomalyEvent(event.start_s, event.duration_s, event.subject)
+        AnomalyEvent(event.start_s, event.duration_s, event.subject, COVER)
         for event in schedule.events
         if event.kind is EventKind.ANOMALY
     ]

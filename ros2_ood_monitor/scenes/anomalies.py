@@ -16,8 +16,6 @@ from ros2_ood_monitor.scenes.texture import Color, between, fractal, pick
 from ros2_ood_monitor.scenes.world import Standing
 
 _SIZE = 160
-_COVER = 0.0078
-"""Share of the picture at the start of an event; the promised 0.6 % and a reserve."""
 _NEAREST, _FARTHEST = 6.0, 20.0
 _FALL_S = 0.35
 
@@ -250,7 +248,7 @@ class Intruder:
             )
         surface, alpha = painter(rng)
         # Covered share = filled * size^2 * (0.9 W / z)^2 / (W H).
-        reach = 0.9 * math.sqrt(float(alpha.mean()) / 255 * aspect / _COVER)
+        reach = 0.9 * math.sqrt(float(alpha.mean()) / 255 * aspect / event.cover)
         size = max(between(rng, 1.4, 2.4), 9.0 / reach)
         self._far = min(size * reach, _FARTHEST)
         self._sprite = Sprite(surface, alpha, size, size, VOID)

@@ -21,6 +21,12 @@ from ros2_ood_monitor.scenes.weather import Atmosphere, draw_weather
 from ros2_ood_monitor.scenes.world import Standing, Vehicle, World
 
 
+_ENCOUNTERS = 0.4
+"""Share of stills in which a vehicle passes close by; in a drive each one does so for a moment."""
+_CLOSE = (1.0, 9.0)
+"""Metres ahead of the camera at which a vehicle is close."""
+
+
 class SceneGenerator:
     """Clips and single frames of `width` x `height` pixels.
 
@@ -79,7 +85,7 @@ class SceneGenerator:
         drive = _Drive(*keys)
         atmosphere = Atmosphere(draw_weather(stream(*keys, 'weather')), self.width, self.height)
         rng = stream(*keys, 'frame')
-        time = between(rng, 0, 4)
+        time = drive.encounter(rng) if rng.random() < _ENCOUNTERS else between(rng, 0, 4)
         moving = drive.pose(time)
         pose = Pose(
             moving.x + between(rng, -0.6, 0.6),
@@ -141,6 +147,17 @@ class _Drive:
             gap = between(rng, 27, 40) if lane == 0 else between(rng, 9, 35)
             car = Vehicle(vehicle(pick(rng, VEHICLES)), lane, gap)
             self._ahead.append((car, _Wave(5.0, between(rng, 8, 14), between(rng, 0, 6))))
+
+    def encounter(self, rng: np.random.Generator) -> float:
+        """Return a time at which a vehicle is close, or any time if none is found soon."""
+        time = 0.0
+        for _ in range(12):
+            time = between(rng, 0, 12)
+            camera = self.pose(time).z
+            moving = [*self.world.traffic(camera, time), *self.ahead(time, camera)]
+            if any(_CLOSE[0] < vehicle.z - camera < _CLOSE[1] for vehicle in moving):
+                break
+        return time
 
     def pose(self, time: float) -> Pose:
         return Pose(

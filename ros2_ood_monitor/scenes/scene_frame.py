@@ -27,17 +27,19 @@ class SceneFrame:
 class AnomalyEvent:
     """Something unknown is in view from `start_s` for `duration_s` seconds of a clip.
 
-    It is in the picture exactly in the frames with start_s <= t < start_s + duration_s and covers
-    at least 0.6 % of each. `kind` is a name from `anomalies.KINDS` or
+    It is in the picture exactly in the frames with start_s <= t < start_s + duration_s. `cover`
+    is about the share of the picture that it covers when it appears, 0.008 to 0.1; it grows while
+    it comes nearer and never covers less than 0.6 %. `kind` is a name from `anomalies.KINDS` or
     `anomalies.VALIDATION_KINDS`; None draws one of `anomalies.KINDS`.
 
     Raises:
-        ValueError: A time is negative or the duration is not positive.
+        ValueError: A time is negative, the duration is not positive or the cover out of range.
     """
 
     start_s: float
     duration_s: float
     kind: str | None = None
+    cover: float = 0.008
 
     def __post_init__(self) -> None:
         if not self.start_s >= 0 or not self.duration_s > 0:
@@ -45,3 +47,5 @@ class AnomalyEvent:
                 f'anomaly event at {self.start_s} s for {self.duration_s} s: give a start >= 0 '
                 'and a duration > 0.'
             )
+        if not 0.008 <= self.cover <= 0.1:
+            raise ValueError(f'anomaly event with cover {self.cover}: give 0.008 to 0.1.')

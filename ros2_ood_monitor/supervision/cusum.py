@@ -8,8 +8,12 @@ DRAIN_S = 0.1
 """Evidence above the threshold is capped to what this many seconds of zero scores drain."""
 
 
+LEAST_FRAMES = 3
+"""No fewer frames raise the alarm, however anomalous one of them is: a glitch is not an object."""
+
+
 class Cusum:
-    """S = max(0, S + score - drift), alarm at S >= threshold.
+    """S = max(0, S + min(score - drift, threshold / 3)), alarm at S >= threshold.
 
     S is capped a little above the threshold. The cap cannot change when an alarm first fires, only
     how long it outlives its cause: without it a minute of anomaly would need a minute to drain.
@@ -29,8 +33,10 @@ class Cusum:
     @property
     def alarming(self) -> bool:
         """True while the evidence reaches the threshold."""
-        return self.evidence >= self.threshold
+        # Three thirds may add up to an ulp less than the whole.
+        return self.evidence >= self.threshold * (1 - 1e-12)
 
     def update(self, score: float) -> None:
         """Add one frame's conformal score (finite, >= 0)."""
-        self.evidence = min(self._cap, max(0.0, self.evidence + score - self.alarm.drift))
+        step = min(score - self.alarm.drift, self.alarm.threshold / LEAST_FRAMES)
+        self.evidence = min(self._cap, max(0.0, self.evidence + step))
