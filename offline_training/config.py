@@ -288,6 +288,7 @@ SYNTHETIC = Config(
     ),
     flow=FlowConfig(taps=('level3',), channels=32, layers=3, hidden=48, epochs=3),
     observer=ObserverConfig(epochs=8, attack_share=0.05, max_objects=8),
+    calibration=CalibrationConfig(top_fraction=0.04),
 )
 """The experiment without a configuration file; equal to config/training/synthetic.yaml."""
 

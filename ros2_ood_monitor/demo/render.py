@@ -11,7 +11,7 @@ from ros2_ood_monitor.demo.schedule import EventKind, Schedule
 from ros2_ood_monitor.scenes import AnomalyEvent, SceneGenerator
 
 CLIP = 0
-COVER = 0.05
+COVER = 0.08
 """Share of the picture an anomaly covers when it drops onto the road, some ten metres ahead."""
 
 

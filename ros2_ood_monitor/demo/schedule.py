@@ -111,11 +111,11 @@ DEMO = Schedule(
     fps=15.0,
     duration_s=54.0,
     events=(
-        Event(EventKind.ANOMALY, 'a beach ball on the road', 8.0, 3.0, 'ball'),
+        Event(EventKind.ANOMALY, 'a spiral on the road', 8.0, 3.0, 'spiral'),
         Event(EventKind.FREEZE, 'the camera freezes', 16.0, 2.0),
-        Event(EventKind.ANOMALY, 'a donut on the road', 23.0, 3.0, 'donut'),
+        Event(EventKind.ANOMALY, 'a chequered sheet', 23.0, 3.0, 'checkerboard'),
         Event(EventKind.DEATH, 'the camera process dies', 31.0, 4.0),
-        Event(EventKind.ANOMALY, 'a scribbled figure', 43.0, 3.0, 'scribble'),
+        Event(EventKind.ANOMALY, 'a disc of rings', 43.0, 3.0, 'rings'),
     ),
 )
 """What `make demo` shows: quiet before, between and after, so that false alarms have a chance."""

@@ -20,7 +20,6 @@ from ros2_ood_monitor.scenes.vehicles import vehicle
 from ros2_ood_monitor.scenes.weather import Atmosphere, draw_weather
 from ros2_ood_monitor.scenes.world import Standing, Vehicle, World
 
-
 _ENCOUNTERS = 0.4
 """Share of stills in which a vehicle passes close by; in a drive each one does so for a moment."""
 _CLOSE = (1.0, 9.0)
