@@ -25,6 +25,10 @@ UNCERTIFIED_MARGIN = 1.25
 """Factor over the largest evidence seen, where there are too few blocks for the budget."""
 
 
+class CalibrationError(ValueError):
+    """The detectors cannot be calibrated; the sentence says what to change."""
+
+
 def fit_fusion(
     names: Sequence[str],
     normal: Mapping[str, Float],
@@ -35,6 +39,7 @@ def fit_fusion(
 
     Standardises by `normal` pixels without any pasted object. A map that would get a negative
     weight is left out and the rest refitted: a detector must never argue an anomaly away.
+    Raises CalibrationError if none is left.
     """
     mean = [float(np.mean(normal[name])) for name in names]
     std = [max(float(np.std(normal[name])), 1e-6) for name in names]
@@ -52,6 +57,11 @@ def fit_fusion(
         if coefficients.min() >= 0 or len(used) == 1:
             break
         used.pop(int(coefficients.argmin()))
+    if coefficients.max() <= 0:
+        raise CalibrationError(
+            f'no map of {", ".join(names)} is higher on pasted objects than elsewhere; train the '
+            'observer longer (observer.epochs)'
+        )
     weights = [0.0] * len(names)
     for index, weight in zip(used, coefficients, strict=True):
         weights[index] = float(weight)

@@ -85,7 +85,7 @@ def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str,
     bundle = ModelBundle.load(directory)
     curves = {name: PixelCurve() for name in (FUSED, *bundle.fusion.maps)}
     console = Console(stderr=True)
-    with Detector(bundle, backend) as detector:
+    with Detector(bundle, backend, all_maps=True) as detector:
         for index in track(range(len(dataset)), 'judging', console=console):
             sample = dataset[index]
             detection = detector.detect(Frame(Header(), np.ascontiguousarray(sample.image)))

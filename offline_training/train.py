@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from offline_training.calibration import CalibrationError
 from offline_training.config import Config, ConfigError, to_dict
 from offline_training.config_file import load_config, to_yaml
 from offline_training.context import Context, choose_device
@@ -144,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.mkdir(parents=True, exist_ok=True)
         (output / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
         run_stages(context, stages, options.resume)
-    except (ConfigError, DataError, StorageError, FloatingPointError) as error:
+    except (CalibrationError, ConfigError, DataError, StorageError, FloatingPointError) as error:
         sys.stderr.write(f'error: {error}\n')
         return 2
     except KeyboardInterrupt:

@@ -39,14 +39,24 @@ class SelfTestError(DetectorError):
 class Detector:
     """A bundle ready to run; belongs to the thread that opened it.
 
-    `backend` and `threads` as in `engines.selection.open_chain`; raises EngineError.
+    `backend` and `threads` as in `engines.selection.open_chain`; raises EngineError. Maps that
+    the fusion gives no weight are computed only with `all_maps`, for evaluation.
     """
 
     def __init__(
-        self, bundle: ModelBundle, backend: str = 'auto', threads: int | None = None
+        self,
+        bundle: ModelBundle,
+        backend: str = 'auto',
+        threads: int | None = None,
+        all_maps: bool = False,
     ) -> None:
         self.bundle = bundle
-        sources = dict.fromkeys(map_source(name)[0] for name in bundle.fusion.maps)
+        self._maps = tuple(
+            name
+            for name, weight in zip(bundle.fusion.maps, bundle.fusion.weights, strict=True)
+            if weight != 0 or all_maps
+        )
+        sources = dict.fromkeys(map_source(name)[0] for name in self._maps)
         self._engine = open_chain(
             list(bundle.networks.values()),
             ['labels', *sources],
@@ -78,7 +88,7 @@ class Detector:
             prepared = time.perf_counter()
             outputs = self._engine.run({'image': image})
             labels = np.asarray(outputs['labels'])
-            maps = single_maps(outputs, bundle.fusion.maps)
+            maps = single_maps(outputs, self._maps)
         except (EngineError, ValueError) as error:
             raise DetectorError(f'the frame was not judged: {error}') from error
         inferred = time.perf_counter()

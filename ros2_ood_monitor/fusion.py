@@ -39,13 +39,16 @@ def single_maps(outputs: Mapping[str, object], names: Sequence[str]) -> dict[str
 def fused_logits(maps: Mapping[str, Float32Array], fusion: Fusion) -> Float32Array:
     """Return bias + sum of weight * clip((map - mean) / std, -10, 10), same shape as the maps.
 
-    Logistic fusion of standardised maps; NaN stays NaN, infinities are clipped (check first).
+    Logistic fusion of standardised maps; those without weight may be missing. NaN stays NaN,
+    infinities are clipped (check first).
     """
-    first = maps[fusion.maps[0]]
+    first = next(iter(maps.values()))
     logits = np.full(first.shape, fusion.bias, np.float32)
     for name, mean, std, weight in zip(
         fusion.maps, fusion.mean, fusion.std, fusion.weights, strict=True
     ):
+        if weight == 0:
+            continue
         standard = (maps[name] - np.float32(mean)) / np.float32(std)
         np.clip(standard, -STANDARD_SCORE_LIMIT, STANDARD_SCORE_LIMIT, out=standard)
         logits += np.float32(weight) * standard

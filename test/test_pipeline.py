@@ -59,7 +59,7 @@ def test_bundle_carries_all_that_was_calibrated(bundle):
 def test_every_engine_gives_what_torch_gives(run, bundle, backend):
     config = load_config(run / 'config.yaml', [])
     network = MonitoredNetwork.restore(Context(config, run, choose_device('cpu')))
-    with Detector(bundle, backend, threads=1) as detector:
+    with Detector(bundle, backend, threads=1, all_maps=True) as detector:
         detector.self_test()
         for stored in bundle.selftest:
             frame = stored_frame(stored)
