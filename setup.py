@@ -41,6 +41,7 @@ EXTRAS = {
         'ruff',
         'mypy>=1.10',
         'types-PyYAML',
+        'mcap-ros2-support',
         'zuko',
         'catkin_pkg',
         'setuptools>=64',
