@@ -11,6 +11,7 @@ from offline_training.config import ConfigError
 
 STRIDES = {
     'espnet': {'level1': 2, 'level2': 4, 'level3': 8, 'decoder': 2},
+    'espnet_q3': {'level1': 2, 'level2': 4, 'level3': 8, 'decoder': 2},
     'enet': {'initial': 2, 'stage1': 4, 'stage2': 8, 'stage3': 8, 'decoder': 2},
 }
 STRIDES['enet_2018'] = STRIDES['enet']
