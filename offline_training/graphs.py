@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from offline_training.backbones.base import Backbone
 from offline_training.normalization import Normalize
+from offline_training.storage import StorageError
 from ros2_ood_monitor.manifest import MAP_STRIDE
 
 
@@ -79,6 +80,19 @@ def tap_shapes(backbone: Backbone, height: int, width: int) -> dict[str, tuple[i
     with torch.inference_mode():
         _, taps = backbone.features(torch.zeros(1, 3, height, width, device=device))
     return {name: (tap.shape[1], round(width / tap.shape[-1])) for name, tap in taps.items()}
+
+
+def chosen_taps(
+    shapes: Mapping[str, tuple[int, int]], names: Sequence[str], setting: str
+) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the taps `names`; StorageError names the `setting` that is wrong."""
+    unknown = [name for name in names if name not in shapes]
+    if unknown:
+        raise StorageError(
+            f'{setting} names {", ".join(unknown)} but the backbone has {", ".join(shapes)}; '
+            'correct the configuration'
+        )
+    return {name: shapes[name] for name in names}
 
 
 def detector_maps(

@@ -96,8 +96,8 @@ def test_pasting_changes_nothing_far_from_the_mask(seed, objects):
     for y, x in np.argwhere(mask):
         near[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9] = 1
     changed = (pasted != original).any(axis=2)
-    assert mask.any() <= changed.any()
-    assert not (changed & (near == 0)).any() or mask.sum() < 40
+    assert mask.any()
+    assert not (changed & (near == 0)).any()
 
 
 def test_pasting_is_repeatable_and_varied():

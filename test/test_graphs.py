@@ -1,10 +1,18 @@
 """The exported form of the networks computes what its name says."""
 
+import pytest
 import torch
 from torch import nn
 
 from offline_training.detectors.observer import Observer, local_contrast
-from offline_training.graphs import BackboneGraph, energy_map, label_map, tap_shapes
+from offline_training.graphs import (
+    BackboneGraph,
+    chosen_taps,
+    energy_map,
+    label_map,
+    tap_shapes,
+)
+from offline_training.storage import StorageError
 
 
 def test_label_map_is_argmax_with_the_first_on_ties():
@@ -31,10 +39,12 @@ def test_local_contrast_sees_texture_not_level():
     torch.manual_seed(0)
     x = torch.full((1, 1, 32, 32), 7.0)
     x[..., 16:] += torch.randn(1, 1, 32, 16)
-    pooled, squares = (nn.functional.avg_pool2d(v, 2) for v in (x, x * x))
-    contrast = local_contrast(pooled, squares)[0, 0, 2:-2]
-    assert contrast[:, 2:6].max() < 0.05
-    assert contrast[:, 10:14].min() > 0.3
+    contrast = local_contrast(x)[0, 0, 2:-2]
+    assert contrast[:, 2:14].max() < 0.05
+    assert contrast[:, 18:30].min() > 0.1
+    # Against NumPy, without the border.
+    window = x[0, 0, 9:12, 19:22].double()
+    assert contrast[8, 20].item() == pytest.approx(window.std(correction=0).item(), abs=1e-3)
 
 
 class TwoTaps(nn.Module):
@@ -67,3 +77,10 @@ def test_chain_of_shapes():
     assert energy.shape == (1, 1, 8, 12)
     observed = Observer(shapes, 16).eval()(dict(zip(shapes, taps, strict=True)))
     assert observed.shape == (1, 2, 8, 12)
+
+
+def test_a_tap_that_is_not_there_is_named():
+    shapes = {'fine': (4, 2), 'coarse': (6, 8)}
+    assert chosen_taps(shapes, ['coarse'], 'flow.taps') == {'coarse': (6, 8)}
+    with pytest.raises(StorageError, match=r'flow.taps names middle but .* fine, coarse; correct'):
+        chosen_taps(shapes, ['middle'], 'flow.taps')

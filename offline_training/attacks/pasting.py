@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +55,20 @@ def _paste_one(rng: np.random.Generator, image: Image, mask: Mask, donor: Image 
         surface = _match_colour(rng, surface, window, outline)
     surface = _weather(rng, surface, window)
 
-    alpha = outline.astype(np.float32) / 255
+    alpha: NDArray[np.float32] = (outline / 255).astype(np.float32)
     if rng.random() < 0.75:
-        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.4, 1.6)), np.float32)
+        alpha = _feather(alpha, rng.uniform(0.4, 1.6))
     blended = window + alpha[..., None] * (surface - window)
     image[top : top + height, left : left + width] = np.clip(blended, 0, 255).astype(np.uint8)
     mask[top : top + height, left : left + width] |= (alpha > 0.5).astype(np.uint8)
+
+
+def _feather(alpha: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Blur the cut; parts too thin to stay half visible go, or they would be seen but unmasked."""
+    soft = cv2.GaussianBlur(alpha, (0, 0), sigma)
+    reach = 2 * math.ceil(4 * sigma) + 1
+    near = cv2.dilate((soft > 0.5).astype(np.uint8), np.ones((reach, reach), np.uint8))
+    return np.asarray(soft * near, np.float32) if near.any() else alpha
 
 
 def _donor_crop(rng: np.random.Generator, donor: Image, height: int, width: int) -> NDArray:

@@ -52,6 +52,16 @@ class ESP(nn.Module):
         return self.norm_act(y + x if self.residual else y)
 
 
+def halve(x: Tensor) -> Tensor:
+    """Average 3x3 pixels at every second one: (B, C, H, W) -> (B, C, H/2, W/2).
+
+    A convolution with fixed weights, because engines lay three channels out anew for a pooling.
+    """
+    channels = x.shape[1]
+    box = torch.eye(channels, dtype=x.dtype, device=x.device)[:, :, None, None] / 9
+    return F.conv2d(x, box.expand(-1, -1, 3, 3), stride=2, padding=1)
+
+
 class ESPNet(Backbone):
     """ESPNet segmentation network, input (B, 3, H, W) with H and W multiples of 8.
 
@@ -86,8 +96,8 @@ class ESPNet(Backbone):
 
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (B, C, H, W) and the taps by name."""
-        half = F.avg_pool2d(x, 3, stride=2, padding=1)
-        quarter = F.avg_pool2d(half, 3, stride=2, padding=1)
+        half = halve(x)
+        quarter = halve(half)
         level1 = self.level1(torch.cat([self.stem(x), half], dim=1))
         down2 = self.down2(level1)
         level2 = self.level2(torch.cat([self.esp2(down2), down2, quarter], dim=1))

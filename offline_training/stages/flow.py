@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from offline_training.backbones.base import Backbone
 from offline_training.context import Context, NetworkData
 from offline_training.detectors.flow import DenseFlow, TapFlow
-from offline_training.graphs import tap_shapes
+from offline_training.graphs import chosen_taps, tap_shapes
 from offline_training.storage import (
-    StorageError,
     read_checkpoint,
     read_tensors,
     write_checkpoint,
@@ -38,17 +37,11 @@ def build(context: Context, backbone: Backbone) -> TapFlow:
     """Return an untrained flow for this backbone and configuration."""
     config, size = context.config.flow, context.config.input
     shapes = tap_shapes(backbone, size.height, size.width)
-    names = config.taps or default_taps(shapes)
-    unknown = [name for name in names if name not in shapes]
-    if unknown:
-        raise StorageError(
-            f'flow.taps names {", ".join(unknown)} but the backbone has {", ".join(shapes)}; '
-            'correct the configuration'
-        )
-    coarsest = max(shapes[name][1] for name in names)
+    taps = chosen_taps(shapes, config.taps or default_taps(shapes), 'flow.taps')
+    coarsest = max(stride for _, stride in taps.values())
     return TapFlow(
-        names,
-        sum(shapes[name][0] for name in names),
+        tuple(taps),
+        sum(channels for channels, _ in taps.values()),
         (size.height // coarsest, size.width // coarsest),
         (size.height // MAP_STRIDE, size.width // MAP_STRIDE),
         DenseFlow(config.channels, config.layers, config.hidden, seed=config.seed),

@@ -21,10 +21,9 @@ from offline_training.backbones.base import Backbone
 from offline_training.context import Context, NetworkData
 from offline_training.data.base import VOID
 from offline_training.detectors.observer import Observer
-from offline_training.graphs import tap_shapes
+from offline_training.graphs import chosen_taps, tap_shapes
 from offline_training.normalization import Normalize
 from offline_training.storage import (
-    StorageError,
     read_checkpoint,
     read_json,
     read_tensors,
@@ -56,14 +55,8 @@ def build(context: Context, backbone: Backbone) -> Observer:
     """Return an untrained observer for this backbone and configuration."""
     config, size = context.config.observer, context.config.input
     shapes = tap_shapes(backbone, size.height, size.width)
-    names = config.taps or tuple(shapes)
-    unknown = [name for name in names if name not in shapes]
-    if unknown:
-        raise StorageError(
-            f'observer.taps names {", ".join(unknown)} but the backbone has {", ".join(shapes)}; '
-            'correct the configuration'
-        )
-    return Observer({name: shapes[name] for name in names}, config.width).to(context.device)
+    taps = chosen_taps(shapes, config.taps or tuple(shapes), 'observer.taps')
+    return Observer(taps, config.width).to(context.device)
 
 
 def restore(context: Context, backbone: Backbone) -> Observer:
