@@ -38,7 +38,7 @@ class ResNet34(Classifier):
         self.network = ResNet(BasicBlock, [3, 4, 6, 3], num_classes)
         self.network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(self.network.conv1.weight, mode='fan_out', nonlinearity='relu')
-        self.network.maxpool = nn.Identity()  # type: ignore[assignment]
+        self.network.maxpool = nn.Identity()
 
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (B, C) and the taps by name."""

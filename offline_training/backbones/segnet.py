@@ -57,8 +57,9 @@ class SegNet(Backbone):
     def __init__(self, num_classes: int, dropout: Mapping[str, float] = DROPOUT):
         super().__init__()
         self.encoder = nn.ModuleDict({k: conv_block(v) for k, v in ENCODER.items()})
-        self.decoder = nn.ModuleDict({k: conv_block(v) for k, v in DECODER.items()})
-        self.decoder['up1'].append(nn.Conv2d(64, num_classes, 3, padding=1))
+        decoder = {k: conv_block(v) for k, v in DECODER.items()}
+        decoder['up1'].append(nn.Conv2d(64, num_classes, 3, padding=1))
+        self.decoder = nn.ModuleDict(decoder)
         self.dropout = nn.ModuleDict({k: nn.Dropout(v) for k, v in dropout.items()})
 
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
