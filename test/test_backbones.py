@@ -25,9 +25,9 @@ ARCHITECTURES = [
     pytest.param(name, marks=pytest.mark.slow if name.startswith('deeplab') else ())
     for name in sorted(BACKBONES)
 ]
-# The export of a network takes seconds: unpooling and dropout always, the others when all runs.
+# An export takes many seconds: that with unpooling always, the others when all runs.
 EXPORTED = [
-    pytest.param(name, marks=() if name in ('enet', 'espnet_dropout') else pytest.mark.slow)
+    pytest.param(name, marks=() if name == 'enet' else pytest.mark.slow)
     for name in sorted(BACKBONES)
 ]
 
