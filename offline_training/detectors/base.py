@@ -47,6 +47,10 @@ class DetectorSpec:
     """`pixel` if it has maps, `frame` if it scores whole frames."""
 
 
+class NotApplicableError(ValueError):
+    """The watched network lacks what a detector needs; the message says what."""
+
+
 class TapNetwork(Protocol):
     """A segmentation network or classifier whose inner activations can be looked at."""
 
@@ -73,6 +77,11 @@ class Watched(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever a parent module does."""
         return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.network.parameters()).device
 
     def features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (B, C, H, W) and the taps of pictures (B, H, W, 3)."""
@@ -153,14 +162,25 @@ class Detector(nn.Module, ABC):
         header = tensors.pop(HEADER, None)
         if header is None:
             raise StorageError(f'{path} holds no detector; fit and save one')
-        stored = json.loads(bytes(header.tolist()))
-        if stored['detector'] != cls.spec.name:
+        try:
+            stored = json.loads(bytes(header.tolist()))
+            name, settings = stored['detector'], stored['settings']
+        except (ValueError, KeyError, TypeError):
             raise StorageError(
-                f'{path} holds the detector {stored["detector"]!r}, not {cls.spec.name!r}; '
-                'load it with that one'
+                f'{path} has a damaged header; fit and save the detector again'
+            ) from None
+        if name != cls.spec.name:
+            raise StorageError(
+                f'{path} holds the detector {name!r}, not {cls.spec.name!r}; load it with that one'
             )
-        detector = cls(**stored['settings'])
-        detector.adopt(tensors)
+        try:
+            detector = cls(**settings)
+            detector.adopt(tensors)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
+                ValueError) as error:
+            raise StorageError(
+                f'{path} does not fit this version of {name!r} ({error}); fit and save it again'
+            ) from error
         return detector.eval()
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
@@ -180,3 +200,8 @@ HEADER = '__detector__'
 def frame_only(spec: DetectorSpec) -> TypeError:
     """Return the error of a detector without maps."""
     return TypeError(f'{spec.name} scores whole frames and has no map; use score_frame')
+
+
+def not_fitted(spec: DetectorSpec) -> RuntimeError:
+    """Return the error of a detector that scores before it has learnt."""
+    return RuntimeError(f'{spec.name} has not been fitted; call fit or load first')
