@@ -28,6 +28,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     'mc_dropblock': {'passes': 4},
     'mc_augmentation': {'passes': 4},
     'weight_noise': {'passes': 4},
+    'larem': {'block_size': 2},
+    'lared': {'block_size': 2},
 }
 """Settings that make a detector small enough for 32x48 pictures; the default where absent."""
 NO_OBVIOUS_CASE: frozenset[str] = frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from offline_training.detectors.base import Detector
+from offline_training.detectors.latent_density import LaRED, LaREM
 from offline_training.detectors.logit_scores import (
     Energy,
     MaxLogit,
@@ -28,6 +29,8 @@ _CLASSES: tuple[type[Detector], ...] = (
     McAugmentation,
     Odin,
     WeightNoise,
+    LaREM,
+    LaRED,
 )
 
 DETECTORS: dict[str, type[Detector]] = {each.spec.name: each for each in _CLASSES}

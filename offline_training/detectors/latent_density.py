@@ -237,7 +237,7 @@ class LaREM(LatentDensity):
         return deviations
 
     def _score(self, z: Tensor) -> Tensor:
-        return z.square().sum(dim=1)
+        return (z * z).sum(dim=1)
 
 
 class LaRED(LatentDensity):
@@ -288,10 +288,9 @@ class LaRED(LatentDensity):
     def _score(self, z: Tensor) -> Tensor:
         count, dimensions = self.stored.shape
         # -|z - s|^2 / 2, multiplied out: (B, N) numbers, not (B, N, D).
-        exponent = (
-            torch.matmul(z, self.stored.T)
-            - 0.5 * (z.square().sum(dim=1, keepdim=True) + self.stored.square().sum(dim=1))
-        )
+        ours = (z * z).sum(dim=1, keepdim=True)
+        theirs = (self.stored * self.stored).sum(dim=1)
+        exponent = torch.matmul(z, self.stored.T) - 0.5 * (ours + theirs)
         # The shift is spelled out: the fused operator overflows in half precision.
         peak = exponent.amax(dim=1, keepdim=True)
         log_sum = peak[:, 0] + (exponent - peak).exp().sum(dim=1).log()
