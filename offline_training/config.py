@@ -32,8 +32,13 @@ def _between(section: str, config: Any, low: float, high: float, *keys: str) -> 
 class DataConfig:
     """Which labelled pictures to train on."""
 
-    dataset: Literal['synthetic', 'camvid', 'folder'] = 'synthetic'
-    """synthetic scenes, CamVid (needs data_dir) or your own folder (needs data_dir)."""
+    dataset: Literal[
+        'synthetic', 'camvid', 'camvid_ood', 'cityscapes', 'bdd100k', 'bdd_anomaly',
+        'street_hazards', 'woodscape', 'woodscape_soiling', 'folder',
+        'cifar10', 'cifar100', 'svhn',
+    ] = 'synthetic'
+    """Synthetic scenes, a public set or your own folder; all but synthetic need data_dir. The
+    last three have one label per picture: for classifiers, not for segmentation."""
     data_dir: str | None = None
     """Folder of the data set; --data-dir sets it."""
     train_samples: int = 400
