@@ -134,7 +134,7 @@ class LatentDensity(Detector):
                 f'{len(frames.images)} frames are too few; fit on {FRAMES_PER_COMPONENT} at least'
             )
         self.to(watched.device)
-        vectors = []
+        vectors: list[Tensor] = []
         for images, _ in frames.batches(self.settings['batch_size'], watched.device):
             with torch.no_grad():
                 tap = self.chosen(watched.features(images)[1])
