@@ -286,6 +286,18 @@ def test_merged_curves_are_one_curve_in_any_order(rows, cells, cut):
     assert sum(map(np.sum, whole.counts()[1:])) == len(rows)
 
 
+@pytest.mark.parametrize('cut', [5, 595])
+def test_curves_of_different_resolution_merge(cut):
+    scores, truth = frames('continuous')
+    whole = curve_of(scores, truth, cells=16)
+    first = curve_of(scores[:cut], truth[:cut], cells=16)
+    second = curve_of(scores[cut:], truth[cut:], cells=16)
+    assert first.shift != second.shift
+    first.merge(second)
+    for expected, got in zip(whole.counts(), first.counts(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 def test_keys_turn_back_into_scores():
     values = np.array([-np.inf, -3e38, -1.5, 0.0, 1e-40, 0.1, 7.0, np.inf], dtype=np.float32)
     np.testing.assert_array_equal(key_scores(ordered_keys(values)), values)
