@@ -1,0 +1,74 @@
+"""Density of one layer's pooled features per class, and the score of a frame at this layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from offline_training.detectors.class_features import Pooled
+from offline_training.detectors.residual_couplings import ClassCouplings
+from offline_training.detectors.tied_gaussian import TiedGaussian
+
+MIN_SAMPLES = 4
+"""Fewer held-out vectors of a class give no spread of their own."""
+
+
+class ClassDensity(nn.Module):
+    """A tied Gaussian and, on its whitened features, residual couplings if there are any.
+
+    Without couplings, or with untrained ones, the scores are those of Mahalanobis.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, gaussian: TiedGaussian, couplings: ClassCouplings | None = None):
+        super().__init__()
+        self.gaussian = gaussian
+        self.couplings = couplings
+        classes, device = len(gaussian.seen), gaussian.means.device
+        self.register_buffer('center', torch.zeros(classes, device=device))
+        self.register_buffer('spread', torch.ones(classes, device=device))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p_k of the k-th of the vectors (N, K, C): (N, K) in nats."""
+        z = self.gaussian(x)
+        log_det = self.gaussian.log_det
+        if self.couplings is not None:
+            z, step = self.couplings(z)
+            log_det = log_det + step
+        return log_det - 0.5 * (z * z).sum(dim=-1) - 0.5 * math.log(2 * math.pi) * z.shape[-1]
+
+    def standardise(self, log_prob: Tensor, classes: Tensor) -> None:
+        """Set centre and spread of -log p per class from held-out vectors: (N,) and classes (N,).
+
+        Under one covariance the classes of few pixels, whose averages are noisy, always have the
+        lowest density: without this the most anomalous class would nearly always be one of them.
+        """
+        own = [-log_prob[classes == k] for k in range(len(self.center))]
+        usual = [part for part in own if len(part) >= MIN_SAMPLES] or [-log_prob]
+        # A class hardly seen in the held-out frames borrows the average of the others.
+        center = torch.stack([part.mean() for part in usual]).mean()
+        spread = torch.stack([part.std() for part in usual]).mean()
+        for k, part in enumerate(own):
+            enough = len(part) >= MIN_SAMPLES
+            self.center[k] = part.mean() if enough else center
+            self.spread[k] = (part.std() if enough else spread).nan_to_num(1.0).clamp_min(1e-3)
+
+    def forward(self, features: Pooled) -> Tensor:
+        """Return one score per frame (B,), higher = more anomalous.
+
+        Known classes: the most anomalous class present, in standard deviations of normal driving.
+        Unknown class: -max_k log p_k in nats. Classes never seen in `fit` do not count.
+        """
+        seen = self.gaussian.seen
+        if features.present is None:
+            log_prob = self.log_prob(features.values.expand(-1, len(seen), -1))
+            return -log_prob.masked_fill(~seen, -math.inf).amax(dim=1)
+        score = (-self.log_prob(features.values) - self.center) / self.spread
+        counted = features.present & seen
+        worst = score.masked_fill(~counted, -math.inf).amax(dim=1)
+        # All void: nothing to say here; the whole frame, another layer, has no such gap.
+        return torch.where(counted.any(dim=1), worst, torch.zeros_like(worst))

@@ -1,0 +1,43 @@
+"""Which frames a detector learns from and which it is calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from offline_training.detectors.base import Frames
+
+HELD_OUT = 4
+"""Every fourth block of frames is held out."""
+BLOCK = 8
+"""Frames are held out in blocks: neighbours in a video are nearly the same picture."""
+MIN_FRAMES = 8
+
+Indices = NDArray[np.intp]
+
+
+def split(count: int) -> tuple[Indices, Indices]:
+    """Return the indices of the frames to learn from and of those held out.
+
+    Raises:
+        ValueError: fewer than `MIN_FRAMES` frames.
+    """
+    if count < MIN_FRAMES:
+        raise ValueError(f'{count} frames are too few; fit on {MIN_FRAMES} at least')
+    block = min(BLOCK, count // MIN_FRAMES)
+    held_out = np.arange(count) // block % HELD_OUT == HELD_OUT - 1
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def pictures(
+    frames: Frames, chosen: Indices, size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the chosen frames as `Frames.batches` does, reading no others."""
+    for start in range(0, len(chosen), size):
+        part = chosen[start : start + size]
+        subset = Frames([frames.images[i] for i in part], [frames.labels[i] for i in part])
+        yield from subset.batches(size, device)

@@ -1,0 +1,242 @@
+"""What Mahalanobis and Residual Flow share: pooled layers, their densities, one frame score."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from offline_training.attacks.gradient_sign import channels_first, fgsm
+from offline_training.detectors.base import (
+    Detector,
+    Frames,
+    NotApplicableError,
+    Watched,
+    not_fitted,
+)
+from offline_training.detectors.class_density import ClassDensity
+from offline_training.detectors.class_features import Pooled, class_means, frame_means
+from offline_training.detectors.held_out import Indices, pictures
+from offline_training.detectors.layer_combination import LayerCombination, separation
+from offline_training.detectors.residual_couplings import ClassCouplings
+from offline_training.detectors.tied_gaussian import ClassMoments, TiedGaussian
+
+
+class LayerDensities(Detector):
+    """Frame score from class-conditional densities of pooled taps.
+
+    Classifiers: every tap is averaged over the frame and scored by its most likely class, as in
+    the papers. Segmentation networks: every tap gives two layers. One has the averages over each
+    predicted class, of which the most anomalous one present counts. The other is the average over
+    the frame: a class alone with its own covariance, because it varies far less than the others.
+    A logistic regression weighs the layers (`LayerCombination`).
+
+    Args:
+        taps: names of the taps; None takes all of them.
+        min_share: share of the frame below which a class counts as absent.
+        cut: directions with less than this share of the largest standard deviation are left out.
+        epsilon: FGSM step of the attacked frames in grey levels (Lee et al.: .05 of a normalised
+            unit).
+        noise: standard deviation of the noisy frames in grey levels (.0625 there).
+        magnitudes: steps of the input pre-processing in grey levels, of which `fit` leaves only
+            the best in `settings`; above 0, scoring costs a backward and a forward pass per layer.
+        batch_size: frames per forward pass in `fit`.
+        seed: of all randomness.
+    """
+
+    def __init__(
+        self, taps: Sequence[str] | None, min_share: float, cut: float, epsilon: float,
+        noise: float, magnitudes: Sequence[float], batch_size: int, seed: int, **others: Any,
+    ):
+        super().__init__(
+            taps=None if taps is None else list(taps), min_share=min_share, cut=cut,
+            epsilon=epsilon, noise=noise, magnitudes=list(magnitudes), batch_size=batch_size,
+            seed=seed, **others,
+        )
+        self.densities = nn.ModuleList()
+        self.combination = LayerCombination()
+
+    @abstractmethod
+    def _couplings(self, classes: int, dimensions: int) -> ClassCouplings | None:
+        """Return what refines a Gaussian of so many classes and dimensions, untrained."""
+
+    # Scoring
+
+    def chosen(self, taps: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the taps that are looked at, in order."""
+        names = self.settings['taps'] or list(taps)
+        if unknown := [name for name in names if name not in taps]:
+            raise NotApplicableError(
+                f'the network has no tap {unknown[0]!r} but {", ".join(taps)}; correct the taps '
+                f'of {self.spec.name}'
+            )
+        return [taps[name] for name in names]
+
+    def pool(
+        self, logits: Tensor, taps: Mapping[str, Tensor], num_classes: int
+    ) -> list[Pooled]:
+        """Return the features of all layers, tap by tap."""
+        chosen = self.chosen(taps)
+        if logits.dim() == 2:
+            return [frame_means(tap, class_known=False) for tap in chosen]
+        labels = logits.argmax(dim=1)
+        layers = []
+        for tap in chosen:
+            layers.append(class_means(tap, labels, num_classes, self.settings['min_share']))
+            layers.append(frame_means(tap, class_known=True))
+        return layers
+
+    def forward(self, logits: Tensor, taps: Mapping[str, Tensor]) -> Tensor:
+        """Return the scores of all layers (B, L)."""
+        layers = self.pool(logits, taps, len(self._layers()[0].center))
+        scores = [density(x) for density, x in zip(self._layers(), layers, strict=True)]
+        return torch.stack(scores, dim=1)
+
+    def _layers(self) -> list[ClassDensity]:
+        return [density for density in self.densities if isinstance(density, ClassDensity)]
+
+    def layer_scores(self, watched: Watched, images: Tensor) -> Tensor:
+        """Return the scores of all layers (B, L), after input pre-processing if it was chosen.
+
+        Pre-processing takes one step per layer that lowers the layer's score, and scores again:
+        normal frames get more normal by it than others (Liang et al., ODIN, 2018; in grey levels
+        the step is the same for all channels).
+        """
+        if not self.densities:
+            raise not_fitted(self.spec)
+        magnitude = self.settings['magnitudes'][0]
+        if magnitude == 0:
+            with torch.no_grad():
+                return self(*watched.features(images))
+        columns = []
+        with torch.inference_mode(False), torch.enable_grad():
+            start = images.clone().float().requires_grad_(True)
+            scores = self(*watched.features(start))
+            for layer in range(scores.shape[1]):
+                (gradient,) = torch.autograd.grad(
+                    scores[:, layer].sum(), start, retain_graph=True
+                )
+                moved = (start.detach() - magnitude * gradient.sign()).clamp(0, 255)
+                with torch.no_grad():
+                    columns.append(self(*watched.features(moved))[:, layer])
+        return torch.stack(columns, dim=1)
+
+    def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
+        """Return the log odds (B,) that a frame is not normal driving."""
+        return self.combination(self.layer_scores(watched, images))
+
+    # Fitting
+
+    def _samples(
+        self, watched: Watched, frames: Frames, chosen: Indices
+    ) -> Iterator[list[tuple[Tensor, Tensor, int]]]:
+        """Yield batches of vectors (N, C), their classes (N,) and the number of classes, by layer.
+
+        Segmented frames are pooled by prediction, as they will be when scored.
+        """
+        size = self.settings['batch_size']
+        for images, labels in pictures(frames, chosen, size, watched.device):
+            with torch.no_grad():
+                logits, taps = watched.features(images)
+                layers = self.pool(logits, taps, watched.num_classes)
+            samples = []
+            for values, present in layers:
+                if present is None:
+                    known = labels < watched.num_classes
+                    samples.append((values[known, 0], labels[known], watched.num_classes))
+                else:
+                    samples.append((values[present], present.nonzero()[:, 1], present.shape[1]))
+            yield samples
+
+    def _fit_gaussians(
+        self, watched: Watched, frames: Frames, chosen: Indices
+    ) -> None:
+        """Set the densities of all layers to Gaussians, with untrained couplings."""
+        moments: list[ClassMoments] = []
+        for samples in self._samples(watched, frames, chosen):
+            moments = moments or [
+                ClassMoments(count, x.shape[1], x.device) for x, _, count in samples
+            ]
+            for layer, (x, classes, _) in zip(moments, samples, strict=True):
+                layer.update(x, classes)
+        self.to(watched.device)
+        self.densities = nn.ModuleList()
+        for layer in moments:
+            gaussian = TiedGaussian.of(layer, self.settings['cut'])
+            couplings = self._couplings(len(gaussian.seen), len(gaussian.whitening))
+            self.densities.append(ClassDensity(gaussian, couplings).to(gaussian.means.device))
+
+    def _calibrate(self, watched: Watched, frames: Frames, chosen: Indices) -> None:
+        """Standardise the classes, choose the magnitude and fit the combination."""
+        scored: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.densities]
+        for samples in self._samples(watched, frames, chosen):
+            for part, density, (x, classes, count) in zip(
+                scored, self._layers(), samples, strict=True
+            ):
+                with torch.no_grad():
+                    log_prob = density.log_prob(x[:, None].expand(-1, count, -1))
+                part.append((log_prob.gather(1, classes[:, None])[:, 0], classes))
+        for part, density in zip(scored, self._layers(), strict=True):
+            density.standardise(*(torch.cat(column) for column in zip(*part, strict=True)))
+
+        magnitudes = self.settings['magnitudes']
+        found = []
+        for magnitude in magnitudes:
+            self.settings['magnitudes'] = [magnitude]
+            normal, attacked = self._validation_scores(watched, frames, chosen)
+            quality = separation(normal, attacked) if len(magnitudes) > 1 else 0.0
+            found.append((quality, magnitude, normal, attacked))
+        _, magnitude, normal, attacked = max(found, key=lambda entry: entry[0])
+        self.settings['magnitudes'] = [magnitude]
+        self.combination.fit(normal.flatten(0, 1), attacked)
+        self._state_cost()
+
+    def _state_cost(self) -> None:
+        if self.settings['magnitudes'][0] > 0:
+            self.spec = replace(  # type: ignore[misc]
+                self.spec, gradients=True, exportable=False, passes=1 + len(self.densities)
+            )
+
+    def _validation_scores(
+        self, watched: Watched, frames: Frames, chosen: Indices
+    ) -> tuple[Tensor, Tensor]:
+        """Return layer scores of clean and noisy (N, 2, L) and of attacked frames (N, L)."""
+        generator = torch.Generator().manual_seed(self.settings['seed'])
+        device = watched.device
+        normal, attacked = [], []
+        for images, _ in pictures(frames, chosen, self.settings['batch_size'], device):
+            noise = torch.randn(images.shape, generator=generator).to(device)
+            noisy = (images + self.settings['noise'] * noise).clamp(0, 255)
+            clean = self.layer_scores(watched, images)
+            normal.append(torch.stack([clean, self.layer_scores(watched, noisy)], dim=1))
+            stepped = against_prediction(watched, images, self.settings['epsilon'])
+            attacked.append(self.layer_scores(watched, stepped))
+        return torch.cat(normal), torch.cat(attacked)
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Take over saved tensors, with as many layers as were fitted."""
+        while f'densities.{len(self.densities)}.center' in tensors:
+            name = f'densities.{len(self.densities)}.gaussian'
+            classes, dimensions = len(tensors[f'{name}.seen']), len(tensors[f'{name}.whitening'])
+            self.densities.append(
+                ClassDensity(TiedGaussian(), self._couplings(classes, dimensions))
+            )
+        super().adopt(tensors)
+        self._state_cost()
+
+
+def against_prediction(watched: Watched, images: Tensor, epsilon: float) -> Tensor:
+    """Take one FGSM step of `epsilon` grey levels away from the prediction: float32 (B, H, W, 3).
+
+    Not from the label: that would be needed then, and it leaks into a single step (Kurakin et al.,
+    "Adversarial Machine Learning at Scale", 2017, section 4.4).
+    """
+    segment = channels_first(watched)
+    pixels = images.float().permute(0, 3, 1, 2)
+    with torch.no_grad():
+        predicted = segment(pixels).argmax(dim=1)
+    return fgsm(segment, pixels, predicted, epsilon).permute(0, 2, 3, 1)
