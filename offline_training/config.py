@@ -32,8 +32,13 @@ def _between(section: str, config: Any, low: float, high: float, *keys: str) -> 
 class DataConfig:
     """Which labelled pictures to train on."""
 
-    dataset: Literal['synthetic', 'camvid', 'folder'] = 'synthetic'
-    """synthetic scenes, CamVid (needs data_dir) or your own folder (needs data_dir)."""
+    dataset: Literal[
+        'synthetic', 'camvid', 'camvid_ood', 'cityscapes', 'bdd100k', 'bdd_anomaly',
+        'street_hazards', 'woodscape', 'woodscape_soiling', 'folder',
+        'cifar10', 'cifar100', 'svhn',
+    ] = 'synthetic'
+    """Synthetic scenes, a public set or your own folder; all but synthetic need data_dir. The
+    last three have one label per picture: for classifiers, not for segmentation."""
     data_dir: str | None = None
     """Folder of the data set; --data-dir sets it."""
     train_samples: int = 400
@@ -114,9 +119,16 @@ class PhaseConfig:
 class BackboneConfig:
     """The segmentation network and how it is trained."""
 
-    architecture: Literal['espnet', 'espnet_q3', 'enet', 'enet_2018'] = 'espnet'
+    architecture: Literal[
+        'espnet', 'espnet_q3', 'espnet_stem', 'espnet_dropout', 'espnet_dropout_custom',
+        'enet', 'enet_2018', 'segnet',
+        'deeplabv3plus_resnet50', 'deeplabv3plus_resnet101',
+        'deeplabv3plus_resnet50_dropblock', 'deeplabv3plus_resnet101_dropblock',
+    ] = 'espnet'
     weights: str | None = None
     """A finished checkpoint: the stage then only imports it (--weights sets this)."""
+    initial_weights: str | None = None
+    """Where training starts: a checkpoint, or torchvision's VGG16 or ResNet for the encoder."""
     train_void: bool = False
     """Make void a class of its own, so that the network may say 'none of these'."""
     epochs: int = 30
@@ -131,8 +143,11 @@ class BackboneConfig:
     class_weighting: Literal['enet', 'median', 'none'] = 'enet'
     enet_offset: float = 1.1
     """c of the ENet weights 1 / ln(c + p): 1.02 in ENet, 1.10 in ESPNet (milder)."""
+    loss: Literal['cross_entropy', 'focal'] = 'cross_entropy'
+    focal_gamma: float = 2.0
+    """Exponent of the focal loss: how much less a pixel counts that is right already."""
     jaccard_weight: float = 0.0
-    """Weight of a soft Jaccard loss beside cross entropy; it optimises IoU itself."""
+    """Weight of a soft Jaccard loss beside it; it optimises IoU itself."""
     ema_decay: float = 0.0
     """Exponential moving average of the weights, used for validation; 0 = off."""
     compile: bool = False
@@ -150,6 +165,10 @@ class BackboneConfig:
         _between('backbone', self, 0, 0.9, 'warmup_share')
         _between('backbone', self, 0, 0.99999, 'ema_decay')
         _between('backbone', self, 1.001, 10, 'enet_offset')
+        _between('backbone', self, 0, 10, 'focal_gamma')
+        _check('backbone', 'initial_weights', self.initial_weights,
+               self.initial_weights is None or self.weights is None,
+               'null where backbone.weights is set, which is not trained')
         limit = self.time_limit_minutes
         _check('backbone', 'time_limit_minutes', limit, limit is None or limit > 0,
                'null or above 0')

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -24,16 +25,37 @@ from rich.progress import (
 from offline_training.backbones import build_backbone
 from offline_training.backbones.base import Backbone
 from offline_training.config import Config, ConfigError
-from offline_training.data.base import VOID, SegmentationDataset
+from offline_training.data.base import VOID, SegmentationDataset, Split
+from offline_training.data.bdd import BDD100K
+from offline_training.data.bdd_anomaly import BDDAnomaly
 from offline_training.data.camvid import CamVid
+from offline_training.data.camvid_ood import CamVidOOD
+from offline_training.data.cityscapes import Cityscapes
 from offline_training.data.labelled_folder import LabelledFolder
+from offline_training.data.street_hazards import StreetHazards
 from offline_training.data.synthetic import SyntheticScenes
+from offline_training.data.woodscape import WoodScape, WoodScapeSoiling
 from offline_training.normalization import Normalize
 from offline_training.storage import read_json, read_tensors
 from ros2_ood_monitor.preprocessing import prepare
 
+if TYPE_CHECKING:
+    from offline_training.data.classification import ClassificationDataset
+
 UInt8Array = NDArray[np.uint8]
-Split = Literal['train', 'val', 'test']
+
+SEGMENTATION_SETS: dict[str, Callable[[Path, Split], SegmentationDataset]] = {
+    'camvid': CamVid,
+    'camvid_ood': CamVidOOD,
+    'cityscapes': Cityscapes,
+    'bdd100k': BDD100K,
+    'bdd_anomaly': BDDAnomaly,
+    'street_hazards': StreetHazards,
+    'woodscape': WoodScape,
+    'woodscape_soiling': WoodScapeSoiling,
+    'folder': LabelledFolder,
+}
+"""What opens each set that is read from a folder and has a label per pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +68,49 @@ class NetworkData:
 
 
 def open_dataset(config: Config, split: Split) -> SegmentationDataset:
-    """Open one split of the configured data set.
+    """Open one split of the configured data set with a label per pixel.
 
     Raises:
-        ConfigError: the data set needs a folder and none is given.
+        ConfigError: the data set needs a folder and none is given, or has one label per picture.
         DataError: the folder is not usable.
     """
     data = config.data
     if data.dataset == 'synthetic':
         count = data.train_samples if split == 'train' else data.val_samples
         return SyntheticScenes(split, count, config.input.width, config.input.height)
-    if data.data_dir is None:
+    if data.dataset not in SEGMENTATION_SETS:
         raise ConfigError(
-            f'data.data_dir is not set but the data set {data.dataset!r} is read from a folder; '
-            'give --data-dir'
+            f'data.dataset is {data.dataset!r}, which has one label per picture, but labels per '
+            f'pixel are needed; use synthetic or one of {", ".join(SEGMENTATION_SETS)}'
         )
-    if data.dataset == 'camvid':
-        return CamVid(Path(data.data_dir), split)
-    return LabelledFolder(Path(data.data_dir), split)
+    return SEGMENTATION_SETS[data.dataset](_data_dir(config), split)
+
+
+def open_classification_dataset(config: Config, split: Split) -> ClassificationDataset:
+    """Open one split of the configured data set with one label per picture.
+
+    Raises:
+        ConfigError: the data set has a label per pixel, or no folder is given.
+        DataError: the folder is not usable.
+    """
+    from offline_training.data.classification import OPENERS, TorchvisionSet
+
+    name = config.data.dataset
+    if name not in OPENERS:
+        raise ConfigError(
+            f'data.dataset is {name!r}, which has a label per pixel, but one label per picture is '
+            f'needed; use one of {", ".join(OPENERS)}'
+        )
+    return TorchvisionSet(name, _data_dir(config), split)
+
+
+def _data_dir(config: Config) -> Path:
+    if config.data.data_dir is None:
+        raise ConfigError(
+            f'data.data_dir is not set but the data set {config.data.dataset!r} is read from a '
+            'folder; give --data-dir'
+        )
+    return Path(config.data.data_dir)
 
 
 def choose_device(name: str) -> torch.device:

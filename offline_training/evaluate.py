@@ -28,8 +28,8 @@ from offline_training.backbones import build_backbone
 from offline_training.backbones.checkpoints import load_checkpoint
 from offline_training.config import Config, ConfigError
 from offline_training.config_file import load_config
-from offline_training.context import Split, choose_device, network_image, open_dataset
-from offline_training.data.base import DataError
+from offline_training.context import choose_device, network_image, open_dataset
+from offline_training.data.base import DataError, Split
 from offline_training.data.folder import AnomalyFolder
 from offline_training.evaluation.pixel_curve import PixelCurve
 from offline_training.evaluation.segmentation import (
@@ -72,7 +72,9 @@ def evaluate_segmentation(
         sample = dataset[index]
         image = network_image(sample.image, config)
         labels = predict_labels(network, normalize, image, len(classes))
-        matrix.update(sample.labels, _resized(labels, sample.labels, cv2.INTER_NEAREST))
+        # Unknown objects (labels beyond the classes) count as void: no class is right there.
+        truth = np.where(sample.labels < len(classes), sample.labels, IGNORE)
+        matrix.update(truth, _resized(labels, truth, cv2.INTER_NEAREST))
     return {**matrix.report(classes, protocol), 'split': split, 'images': len(dataset)}
 
 

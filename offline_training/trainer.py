@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
 from offline_training.augmentation import augment
 from offline_training.config import BackboneConfig, PhaseConfig
+from offline_training.losses import segmentation_loss
 from offline_training.storage import read_checkpoint, write_checkpoint
 
 UInt8Array = NDArray[np.uint8]
-IGNORE = 255
 CHECKPOINT_SECONDS = 60.0
 
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -55,32 +54,6 @@ def learning_rate_factor(progress: float, config: BackboneConfig) -> float:
     if config.schedule == 'poly':
         return float(max(1 - fall, 1e-3) ** 0.9)
     return float(1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * fall)) / 2)
-
-
-def segmentation_loss(
-    logits: Tensor, labels: Tensor, weights: Tensor, jaccard_weight: float = 0.0
-) -> Tensor:
-    """Return weighted cross entropy, plus `jaccard_weight` times the soft Jaccard loss.
-
-    Args:
-        logits: (B, C, H, W).
-        labels: int64 (B, H, W), 255 ignored.
-        weights: (C,).
-        jaccard_weight: 1 - IoU of probabilities, averaged over the classes in the batch
-            (Rahman and Wang 2016).
-    """
-    loss = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE)
-    if jaccard_weight == 0:
-        return loss
-    valid = (labels != IGNORE).unsqueeze(1)
-    truth = F.one_hot(labels.where(valid[:, 0], 0), logits.shape[1]).movedim(-1, 1) * valid
-    probability = logits.softmax(1) * valid
-    hits = (probability * truth).sum((0, 2, 3))
-    size = truth.sum((0, 2, 3))
-    union = probability.sum((0, 2, 3)) + size - hits
-    present = (size > 0).to(loss.dtype)
-    jaccard = ((1 - hits / union.clamp_min(1.0)) * present).sum() / present.sum().clamp_min(1.0)
-    return loss + jaccard_weight * jaccard
 
 
 class Trainer:
@@ -242,7 +215,10 @@ class Trainer:
     def _objective(self, images: Tensor, labels: Tensor) -> Tensor:
         # Float32 only: bfloat16 gives NaN gradients in dilated CPU convolutions (torch 2.15).
         logits = self.network(self.normalize(images))
-        return segmentation_loss(logits, labels, self.weights, self.config.jaccard_weight)
+        gamma = self.config.focal_gamma if self.config.loss == 'focal' else 0.0
+        return segmentation_loss(
+            logits, labels, self.weights, gamma, self.config.jaccard_weight
+        )
 
     @torch.no_grad()
     def _update_average(self) -> None:

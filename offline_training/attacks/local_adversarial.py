@@ -7,8 +7,7 @@ pixel units [0, 255], before normalisation, so that `epsilon` means the same for
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,19 +15,37 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from offline_training.attacks.fractals import fractal_silhouette
+from offline_training.attacks.gradient_sign import Segment, input_gradient
 from offline_training.attacks.silhouettes import silhouette
 
 Region = Literal['all_image', 'pixels_sparse', 'class', 'square_patch', 'random_patch']
 REGIONS: tuple[Region, ...] = get_args(Region)
+Mode = Literal['min', 'max']
 SPARSE_SHARE = 0.05
 NOISE = 2.0
 """Standard deviation in grey levels of the noise that precedes the step inside the mask."""
 
+LOCAL_ATTACKS: dict[str, tuple[Mode, Region | Literal['fractal']]] = {
+    'min_all_image': ('min', 'all_image'),
+    'max_all_image': ('max', 'all_image'),
+    'min_pixels_sparse': ('min', 'pixels_sparse'),
+    'max_pixels_sparse': ('max', 'pixels_sparse'),
+    'min_class': ('min', 'class'),
+    'max_class': ('max', 'class'),
+    'min_square_patch': ('min', 'square_patch'),
+    'max_square_patch': ('max', 'square_patch'),
+    'min_random_patch': ('min', 'random_patch'),
+    'max_random_patch': ('max', 'random_patch'),
+    'fractal': ('max', 'fractal'),
+}
+"""ObsNet's eleven attacks by name: which way to push, and where."""
+
 
 def region_mask(
-    rng: np.random.Generator, region: Region, labels: NDArray[np.uint8], ignore: int = 255
+    rng: np.random.Generator, region: Region, labels: NDArray[Any], ignore: int = 255
 ) -> NDArray[np.float32]:
-    """Draw where to attack: float32 (H, W) of 0 and 1 for labels uint8 (H, W)."""
+    """Draw where to attack: float32 (H, W) of 0 and 1 for integer labels (H, W)."""
     height, width = labels.shape
     if region == 'all_image':
         return np.ones((height, width), np.float32)
@@ -38,30 +55,48 @@ def region_mask(
         present = np.unique(labels[labels != ignore])
         chosen = rng.choice(present) if present.size else ignore
         return (labels == chosen).astype(np.float32)
+    mask, box = _empty_mask_and_box(rng, height, width)
+    if region == 'square_patch':
+        box[:] = 1
+        return mask
+    for _ in range(int(rng.integers(6, 11))):  # union of 6..10 shapes
+        size = int(min(box.shape) * rng.uniform(0.3, 0.7))
+        y = int(rng.integers(0, box.shape[0] - size + 1))
+        x = int(rng.integers(0, box.shape[1] - size + 1))
+        box[y : y + size, x : x + size][silhouette(rng, size, size) > 0] = 1
+    return mask
+
+
+def fractal_mask(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
+    """Draw one turned fractal somewhere: float32 (height, width) of 0 and 1."""
+    mask, box = _empty_mask_and_box(rng, height, width)
+    box[fractal_silhouette(rng, *box.shape) > 0] = 1
+    return mask
+
+
+def _empty_mask_and_box(
+    rng: np.random.Generator, height: int, width: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return zeros (height, width) and a view of a random box in them, 8 pixels or more a side."""
+    if min(height, width) < 8:
+        raise ValueError(
+            f'the picture is {height} x {width} but patches need 8 x 8 pixels; enlarge it'
+        )
     box_height = max(8, int(height * rng.uniform(0.2, 0.45)))
     box_width = max(8, int(width * rng.uniform(0.2, 0.45)))
     top = int(rng.integers(0, height - box_height + 1))
     left = int(rng.integers(0, width - box_width + 1))
     mask = np.zeros((height, width), np.float32)
-    box = mask[top : top + box_height, left : left + box_width]
-    if region == 'square_patch':
-        box[:] = 1
-        return mask
-    for _ in range(int(rng.integers(6, 11))):  # union of 6..10 shapes
-        size = int(min(box_height, box_width) * rng.uniform(0.3, 0.7))
-        y = int(rng.integers(0, box_height - size + 1))
-        x = int(rng.integers(0, box_width - size + 1))
-        box[y : y + size, x : x + size][silhouette(rng, size, size) > 0] = 1
-    return mask
+    return mask, mask[top : top + box_height, left : left + box_width]
 
 
 def local_attack(
-    segment: Callable[[Tensor], Tensor],
+    segment: Segment,
     images: Tensor,
     labels: Tensor,
     mask: Tensor,
     epsilon: float,
-    mode: Literal['min', 'max'],
+    mode: Mode,
     generator: torch.Generator,
     ignore: int = 255,
 ) -> Tensor:
@@ -71,20 +106,59 @@ def local_attack(
     per image (x - eps sign grad CE(wrong)). Outside `mask` (B, 1, H, W) nothing changes; inside, a
     pixel changes by at most `epsilon` plus the clipped noise of `NOISE` grey levels.
 
-    `segment` maps images to logits (B, C, H, W). Its parameters must not require gradients: they
-    then stay without any, and networks in evaluation mode keep their statistics.
+    `segment` maps images to logits (B, C, H, W), in evaluation mode; `labels` are int64 (B, H, W).
     """
-    noise = torch.randn(images.shape, generator=generator).clamp(-2, 2) * NOISE
-    start = (images + noise * mask).clamp(0, 255).detach().requires_grad_(True)
-    logits = segment(start)
-    if mode == 'max':
-        classes = torch.randint(logits.shape[1], (len(images), 1, 1), generator=generator)
-        target = classes.expand(labels.shape)
-        # A pixel that already has this class is not an error there; leave it out.
-        target = torch.where(labels == target, ignore, target)
-    else:
+    # Drawn where the generator lives, so that one seed gives one attack on every device.
+    place = generator.device
+    noise = torch.randn(images.shape, generator=generator, device=place).to(images.device)
+    start = (images + noise.clamp(-2, 2) * NOISE * mask).clamp(0, 255).detach()
+
+    def loss(logits: Tensor) -> Tensor:
         target = labels
-    loss = F.cross_entropy(logits, target, ignore_index=ignore, reduction='sum')
-    (gradient,) = torch.autograd.grad(loss, start)
+        if mode == 'max':
+            shape = (len(images), 1, 1)
+            classes = torch.randint(logits.shape[1], shape, generator=generator, device=place)
+            target = classes.to(labels.device).expand(labels.shape)
+            # A pixel that already has this class is not an error there; leave it out.
+            target = torch.where(labels == target, ignore, target)
+        return F.cross_entropy(logits, target, ignore_index=ignore, reduction='sum')
+
+    gradient = input_gradient(segment, start, loss)
     sign = 1.0 if mode == 'min' else -1.0
-    return (start + sign * epsilon * gradient.sign() * mask).clamp(0, 255).detach()
+    return (start + sign * epsilon * gradient.sign() * mask).clamp(0, 255)
+
+
+def named_local_attack(
+    name: str,
+    segment: Segment,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    generator: torch.Generator,
+    ignore: int = 255,
+) -> tuple[Tensor, Tensor]:
+    """Run one of `LOCAL_ATTACKS`; return the attacked images and the mask float32 (B, 1, H, W).
+
+    Each image gets its own region, class and wrong class. `min_class` leaves out the pixels that
+    are wrong already, and so changes nothing where the whole class is.
+
+    Raises:
+        ValueError: there is no attack of this name.
+    """
+    if name not in LOCAL_ATTACKS:
+        raise ValueError(f'there is no local attack {name!r}; take one of {list(LOCAL_ATTACKS)}')
+    mode, region = LOCAL_ATTACKS[name]
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    rng = np.random.default_rng(int(seed))
+    masks = [
+        fractal_mask(rng, *truth.shape)
+        if region == 'fractal'
+        else region_mask(rng, region, truth, ignore)
+        for truth in labels.cpu().numpy()
+    ]
+    mask = torch.from_numpy(np.stack(masks))[:, None].to(images.device)
+    if mode == 'min' and region == 'class':
+        with torch.no_grad():
+            right = segment(images).argmax(dim=1) == labels
+        mask = mask * right[:, None]
+    return local_attack(segment, images, labels, mask, epsilon, mode, generator, ignore), mask

@@ -8,16 +8,35 @@ from typing import Any
 
 from offline_training.backbones.base import Backbone
 from offline_training.backbones.enet import ENet
+from offline_training.backbones.esp_dropout import ESPDropoutNet
 from offline_training.backbones.espnet import DILATIONS, ESPNet
+from offline_training.backbones.segnet import SegNet
 from offline_training.config import ConfigError
+
+
+def _deeplabv3plus(num_classes: int, **kwargs: Any) -> Backbone:
+    # Imported when asked for: torchvision takes a second, and only this network needs it.
+    from offline_training.backbones.deeplabv3plus import DeepLabV3Plus
+
+    return DeepLabV3Plus(num_classes, **kwargs)
+
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     'espnet': ESPNet,
     # The small variant of the paper: two thirds of the time of q=8.
     'espnet_q3': partial(ESPNet, q=3),
+    # The layout of the public Cityscapes checkpoints.
+    'espnet_stem': partial(ESPNet, decoder_skip='stem'),
+    'espnet_dropout': partial(ESPDropoutNet, places='regular'),
+    'espnet_dropout_custom': partial(ESPDropoutNet, places='custom'),
     'enet': ENet,
     # The public 2018 checkpoints: overlapping pooling windows, cannot be exported.
     'enet_2018': partial(ENet, pooling=3),
+    'segnet': SegNet,
+    'deeplabv3plus_resnet50': partial(_deeplabv3plus, depth=50),
+    'deeplabv3plus_resnet101': partial(_deeplabv3plus, depth=101),
+    'deeplabv3plus_resnet50_dropblock': partial(_deeplabv3plus, depth=50, drop_block=True),
+    'deeplabv3plus_resnet101_dropblock': partial(_deeplabv3plus, depth=101, drop_block=True),
 }
 
 

@@ -13,6 +13,9 @@ class Backbone(nn.Module, ABC):
     Calling it maps normalised float32 (B, 3, H, W) to logits (B, C, H, W).
     """
 
+    exportable: bool = True
+    """Whether evaluation uses only operators that ONNX and TensorRT have."""
+
     @abstractmethod
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (B, C, H, W) and the taps by name, each (B, C_i, H/s_i, W/s_i)."""

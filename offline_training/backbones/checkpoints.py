@@ -1,13 +1,14 @@
-"""Load a backbone's weights: our safetensors, or a public ESPNet or ENet checkpoint."""
+"""Load a backbone's weights: our safetensors, or a public ESPNet, ENet or torchvision file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from offline_training.backbones import public_enet, public_espnet
+from offline_training.backbones import public_enet, public_espnet, public_torchvision
 from offline_training.storage import StorageError, read_tensors
 
 
@@ -20,11 +21,36 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
     Raises:
         StorageError: the file is missing, not readable, or of another architecture or class count.
     """
+    _fill(network, _read(path), path)
+
+
+def load_initial_weights(network: nn.Module, path: Path) -> None:
+    """Fill `network` before its training: a whole checkpoint, or the encoder of a classifier.
+
+    As `load_checkpoint`, and ImageNet classifiers of torchvision: VGG16 for SegNet's encoder,
+    ResNet-50 and -101 for DeepLabV3+'s.
+
+    Raises:
+        StorageError: the file is missing, not readable, or of another architecture or class count.
+    """
+    state = _read(path)
+    if public_torchvision.is_public(state):
+        encoder = public_torchvision.from_public(state, network)
+        state = {**network.state_dict(), **encoder}
+    _fill(network, state, path)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file under our names, as far as the layout is known."""
     state = read_tensors(path) if path.suffix == '.safetensors' else _read_torch(path)
     if public_enet.is_public(state):
-        state = public_enet.from_public(state)
-    elif public_espnet.is_public(state):
-        state = public_espnet.from_public(state)
+        return public_enet.from_public(state)
+    if public_espnet.is_public(state):
+        return public_espnet.from_public(state)
+    return state
+
+
+def _fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     wanted = network.state_dict()
     # Checkpoints from before torch 0.4.1 do not count batches; nothing here uses the count.
     missing = [k for k in wanted if k not in state and not k.endswith('.num_batches_tracked')]
@@ -39,7 +65,8 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
         if tensor.shape != wanted[name].shape:
             raise StorageError(
                 f'{path}: {name} has shape {tuple(tensor.shape)} but the network needs '
-                f'{tuple(wanted[name].shape)}; check the classes and backbone.train_void'
+                f'{tuple(wanted[name].shape)}; check the classes, backbone.train_void and '
+                'backbone.architecture'
             )
     network.load_state_dict(state, strict=False)
 
@@ -48,7 +75,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
-        raise StorageError(f'{path} does not exist; check --weights') from None
+        raise StorageError(
+            f'{path} does not exist; check --weights and backbone.initial_weights'
+        ) from None
     except Exception as error:  # torch raises many types for damaged archives
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StorageError(

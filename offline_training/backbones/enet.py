@@ -153,6 +153,7 @@ class ENet(Backbone):
     def __init__(self, num_classes: int, pooling: Literal[2, 3] = 2) -> None:
         super().__init__()
         self.pooling = pooling
+        self.exportable = pooling == 2
         self.initial = _Initial(pooling)
         self.down1 = _Down(16, 64, 0.01, pooling)
         self.stage1 = nn.Sequential(*(_Bottleneck(64, 0.01) for _ in range(4)))

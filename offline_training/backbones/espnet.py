@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,12 +67,23 @@ def halve(x: Tensor) -> Tensor:
 class ESPNet(Backbone):
     """ESPNet segmentation network, input (B, 3, H, W) with H and W multiples of 8.
 
+    The last decoder step joins what is known at half size: with `decoder_skip='level1'` all 19
+    channels, as in the public CamVid checkpoint, with 'stem' only the 16 learned ones, as in the
+    public Cityscapes checkpoints.
+
     The taps are what the detectors look at: `level1` (B, 19, H/2, W/2), `level2`
     (B, 131, H/4, W/4), `level3` (B, 256, H/8, W/8) and `decoder` (B, num_classes, H/2, W/2).
     """
 
-    def __init__(self, num_classes: int, p: int = 2, q: int = 8):
+    def __init__(
+        self,
+        num_classes: int,
+        p: int = 2,
+        q: int = 8,
+        decoder_skip: Literal['level1', 'stem'] = 'level1',
+    ):
         super().__init__()
+        self.decoder_skip = decoder_skip
         self.stem = nn.Sequential(conv(3, 16, 3, stride=2), norm_act(16))
         self.level1 = norm_act(19)
         self.down2 = ESP(19, 64, stride=2)
@@ -91,20 +104,23 @@ class ESPNet(Backbone):
             nn.ConvTranspose2d(num_classes, num_classes, 2, stride=2, bias=False),
             norm_act(num_classes),
         )
-        self.decoder = nn.Sequential(conv(num_classes + 19, num_classes, 3), norm_act(num_classes))
+        joined = num_classes + (19 if decoder_skip == 'level1' else 16)
+        self.decoder = nn.Sequential(conv(joined, num_classes, 3), norm_act(num_classes))
         self.up1 = nn.ConvTranspose2d(num_classes, num_classes, 2, stride=2, bias=False)
 
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (B, C, H, W) and the taps by name."""
         half = halve(x)
         quarter = halve(half)
-        level1 = self.level1(torch.cat([self.stem(x), half], dim=1))
+        stem = self.stem(x)
+        level1 = self.level1(torch.cat([stem, half], dim=1))
         down2 = self.down2(level1)
         level2 = self.level2(torch.cat([self.esp2(down2), down2, quarter], dim=1))
         down3 = self.down3(level2)
         level3 = self.level3(torch.cat([down3, self.esp3(down3)], dim=1))
         coarse = self.up3(self.classify3(level3))
         middle = self.combine2(torch.cat([self.classify2(level2), coarse], dim=1))
-        decoder = self.decoder(torch.cat([self.up2(middle), level1], dim=1))
+        skip = level1 if self.decoder_skip == 'level1' else stem
+        decoder = self.decoder(torch.cat([self.up2(middle), skip], dim=1))
         taps = {'level1': level1, 'level2': level2, 'level3': level3, 'decoder': decoder}
         return self.up1(decoder), taps

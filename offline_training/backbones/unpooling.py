@@ -12,15 +12,17 @@ def phase_unpool(y: Tensor, x: Tensor) -> Tensor:
 
     Bit-equal to `max_unpool2d` with the indices of `max_pool2d(x, 2)`, ties included: in a window
     the first maximum in row order wins. Only slices, comparisons, `where` and a pixel shuffle.
+    Pooling leaves the last row or column of an odd size out, so it becomes zero here as there.
 
     Args:
-        y: (B, C, H/2, W/2), the decoder's tensor.
-        x: (B, C, H, W) with even H and W, the tensor that was pooled in the encoder.
+        y: (B, C, H // 2, W // 2), the decoder's tensor.
+        x: (B, C, H, W), the tensor that was pooled in the encoder.
 
     Returns:
         (B, C, H, W).
     """
-    window = [x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    batch, channels, height, width = y.shape
+    window = [x[:, :, i : 2 * height : 2, j : 2 * width : 2] for i in (0, 1) for j in (0, 1)]
     maximum = torch.maximum(
         torch.maximum(window[0], window[1]), torch.maximum(window[2], window[3])
     )
@@ -31,6 +33,7 @@ def phase_unpool(y: Tensor, x: Tensor) -> Tensor:
         first = (part == maximum) & ~taken
         phases.append(torch.where(first, y, zero))
         taken = taken | first
-    batch, channels, height, width = y.shape
     stacked = torch.stack(phases, dim=2).reshape(batch, 4 * channels, height, width)
-    return F.pixel_shuffle(stacked, 2)
+    unpooled = F.pixel_shuffle(stacked, 2)
+    right, below = x.shape[-1] - 2 * width, x.shape[-2] - 2 * height
+    return F.pad(unpooled, (0, right, 0, below)) if right or below else unpooled

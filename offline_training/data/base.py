@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeVar
 
 import cv2
 import numpy as np
 
 from ros2_ood_monitor.frame import UInt8Array
 
+Split = Literal['train', 'val', 'test']
+
 VOID = 255
 """Label of pixels that neither train nor count."""
 
 IMAGE_SUFFIXES = frozenset({'.png', '.webp', '.jpg', '.jpeg', '.bmp', '.ppm', '.tif', '.tiff'})
+
+SHARES = {'train': (0.0, 0.7), 'val': (0.7, 0.85), 'test': (0.85, 1.0)}
+"""From where to where a set without splits of its own is cut, in order of names."""
+
+T = TypeVar('T')
 
 
 class DataError(ValueError):
@@ -70,6 +77,27 @@ class SegmentationDataset(Protocol):
         ...
 
 
+class LabelledAnomalyDataset(SegmentationDataset, Protocol):
+    """A labelled set with unknowns: pixels whose label is in `anomaly_labels` are anomalous.
+
+    Where unknowns are no classes of the set, no training picture shows one, and their labels lie
+    from len(class_names) on, so that they equal no prediction.
+    """
+
+    @property
+    def anomaly_labels(self) -> Sequence[int]:
+        """Label values of unknown objects."""
+        ...
+
+
+def anomaly_sample(sample: SegmentationSample, anomaly_labels: Sequence[int]) -> AnomalySample:
+    """Return the picture with a mask: 1 where the label is an anomaly's, 255 void, else 0."""
+    table = np.zeros(256, np.uint8)
+    table[list(anomaly_labels)] = 1
+    table[VOID] = VOID
+    return AnomalySample(sample.image, table[sample.labels], sample.name)
+
+
 @dataclass(frozen=True)
 class FilePair:
     """A picture and the picture of its labels."""
@@ -78,60 +106,113 @@ class FilePair:
     labels: Path
 
 
-def pair_files(images: Path, labels: Path, label_stem_suffix: str = '') -> list[FilePair]:
+def require_split(split: str, splits: Sequence[str], name: str) -> None:
+    """Raise DataError unless `split` is one of the `splits` of the data set `name`."""
+    if split not in splits:
+        raise DataError(
+            f'{split!r} is not a split of {name}: use {", ".join(splits[:-1])} or {splits[-1]}.'
+        )
+
+
+def cut_in_order(items: list[T], shares: tuple[float, float], folder: Path, split: str) -> list[T]:
+    """Return the items from one share (0..1) of the list to another; DataError if none is left.
+
+    Neighbouring frames of a drive are near copies, so a random cut would test on the training
+    pictures.
+    """
+    first, last = (round(share * len(items)) for share in shares)
+    if first == last:
+        raise DataError(
+            f'{folder} has {len(items)} pictures, too few to cut off a {split} split: '
+            'add pictures or give the splits.'
+        )
+    return items[first:last]
+
+
+def pair_files(
+    images: Path,
+    labels: Path,
+    label_stem_suffix: str = '',
+    image_stem_suffix: str = '',
+    only_suffixed: bool = False,
+) -> list[FilePair]:
     """Pair the pictures in two folders by file stem, sorted by stem.
 
     Args:
         images: Folder of pictures.
         labels: Folder of label pictures of the same stem.
-        label_stem_suffix: Ending that a label's stem may carry beyond the picture's stem.
+        label_stem_suffix: Ending that a label's stem may carry beyond the common stem.
+        image_stem_suffix: Ending that a picture's stem may carry beyond the common stem.
+        only_suffixed: Pass over files without the endings: they are something else.
 
     Raises:
         DataError: A folder is missing or empty, or a picture has no labels or the reverse.
     """
-    image_files = _by_stem(images, '')
-    label_files = _by_stem(labels, label_stem_suffix)
+    ending = label_stem_suffix if only_suffixed else ''
+    return match_stems(
+        files_by_stem(images, image_stem_suffix, only_suffixed),
+        files_by_stem(labels, label_stem_suffix, only_suffixed),
+        labels / f'*{ending}.png',
+    )
+
+
+def match_stems(
+    image_files: dict[str, Path], label_files: dict[str, Path], wanted: Path
+) -> list[FilePair]:
+    """Pair pictures and labels of equal stem, sorted by stem.
+
+    Raises:
+        DataError: One has no partner; the sentence names `wanted` with the stem for its `*`.
+    """
     for stem in sorted(image_files.keys() ^ label_files.keys()):
         if stem in image_files:
+            missing = wanted.with_name(wanted.name.replace('*', stem))
             raise DataError(
-                f'{image_files[stem]} has no labels: add {labels / (stem + ".png")} '
-                'or remove the picture.'
+                f'{image_files[stem]} has no labels: add {missing} or remove the picture.'
             )
         raise DataError(
-            f'{label_files[stem]} has no picture: add {stem}.png to {images} or remove the labels.'
+            f'{label_files[stem]} has no picture of its name: add one or remove the labels.'
         )
     return [FilePair(image_files[stem], label_files[stem]) for stem in sorted(image_files)]
 
 
-def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
+def files_by_stem(folder: Path, suffix: str = '', only_suffixed: bool = False) -> dict[str, Path]:
+    """Return the pictures of a folder by stem without `suffix`; DataError if there is none."""
     if not folder.is_dir():
         raise DataError(f'{folder} is not a folder: check the data path or create it.')
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith('.'):
             continue
+        if only_suffixed and not path.stem.endswith(suffix):
+            continue
         stem = path.stem.removesuffix(suffix)
         if stem in found:
             raise DataError(f'{path} and {found[stem].name} are the same frame: remove one.')
         found[stem] = path
     if not found:
+        kind = ', '.join(sorted(IMAGE_SUFFIXES))
         raise DataError(
-            f'{folder} holds no pictures ({", ".join(sorted(IMAGE_SUFFIXES))}): '
+            f'{folder} holds no pictures ({f"*{suffix}: " if only_suffixed else ""}{kind}): '
             'check the data path or fill the folder.'
         )
     return found
 
 
-def read_image(path: Path) -> UInt8Array:
-    """Read a picture as uint8 RGB (H, W, 3); raises DataError if it cannot be decoded."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+def read_image(path: Path, turn_upright: bool = True) -> UInt8Array:
+    """Read a picture as uint8 RGB (H, W, 3); raises DataError if it cannot be decoded.
+
+    With `turn_upright` the orientation that a camera noted in the file is obeyed.
+    """
+    flags = cv2.IMREAD_COLOR | (0 if turn_upright else cv2.IMREAD_IGNORE_ORIENTATION)
+    picture = cv2.imread(str(path), flags)
     if picture is None:
         raise DataError(f'{path} cannot be read as a picture: replace the file.')
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_labels(path: Path, like: UInt8Array) -> UInt8Array:
-    """Read label values as uint8 (H, W) of the same size as the picture `like`.
+def read_labels(path: Path, like: UInt8Array | None = None) -> UInt8Array:
+    """Read label values as uint8 (H, W), of the same size as the picture `like` if given.
 
     Raises:
         DataError: The file cannot be decoded, is not 8-bit single-channel, or differs in size.
@@ -146,7 +227,7 @@ def read_labels(path: Path, like: UInt8Array) -> UInt8Array:
             f'{path} has shape {labels.shape} and type {labels.dtype}: save the label values as '
             'an 8-bit greyscale picture (no colours, no palette).'
         )
-    if labels.shape != like.shape[:2]:
+    if like is not None and labels.shape != like.shape[:2]:
         raise DataError(
             f'{path} is {labels.shape[1]}x{labels.shape[0]} but its picture is '
             f'{like.shape[1]}x{like.shape[0]}: resize the labels with nearest neighbour.'

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from offline_training.data.base import (
     VOID,
-    DataError,
     SegmentationSample,
+    Split,
     map_labels,
     pair_files,
     read_image,
     read_labels,
+    require_split,
 )
-
-Split = Literal['train', 'val', 'test']
 
 CLASSES: dict[str, tuple[int, int, int]] = {
     'sky': (128, 128, 128),
@@ -49,8 +47,7 @@ class CamVid:
     palette = tuple(CLASSES.values())
 
     def __init__(self, root: Path, split: Split) -> None:
-        if split not in ('train', 'val', 'test'):
-            raise DataError(f'{split!r} is not a split of CamVid: use train, val or test.')
+        require_split(split, ('train', 'val', 'test'), 'CamVid')
         root = Path(root)
         self.files = pair_files(root / split, root / f'{split}annot')
         self.names = tuple(pair.image.stem for pair in self.files)

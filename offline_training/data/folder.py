@@ -8,21 +8,27 @@ from offline_training.data.base import (
     VOID,
     AnomalySample,
     DataError,
+    FilePair,
+    files_by_stem,
     map_labels,
+    match_stems,
     pair_files,
     read_image,
     read_labels,
 )
 
 _MASK_VALUES = {0: 0, 1: 1, VOID: VOID}
+_OFFICIAL_ENDING = '_labels_semantic'
 _CAMVID_OOD_VALUES = dict.fromkeys(range(11), 0) | {11: VOID, 12: 1, VOID: VOID}
 
 
 class AnomalyFolder:
     """`images/` with `labels_masks/` (0 normal, 1 anomaly, 255 ignore) or with `labels/`.
 
-    The first is the layout of SegmentMeIfYouCan (its ending `_labels_semantic` is understood),
-    the second that of CamVid-OOD: CamVid labels, 11 void (ignored), 12 the pasted object.
+    The first is the layout of SegmentMeIfYouCan; where labels carry its ending
+    `_labels_semantic`, its coloured copies are passed over, and so are its pictures without
+    labels, which the benchmark keeps back (all but `validation*`). The second is the layout of
+    CamVid-OOD: CamVid labels, 11 void (ignored), 12 the pasted object.
 
     Raises:
         DataError: Folders or files are missing; on reading also for unreadable, mismatched or
@@ -35,7 +41,7 @@ class AnomalyFolder:
             raise DataError(f'{root} is not a folder: check the data path.')
         masks = root / 'labels_masks'
         if masks.is_dir():
-            self.files = pair_files(root / 'images', masks, '_labels_semantic')
+            self.files = _segment_me_if_you_can(root / 'images', masks)
             self._table = _MASK_VALUES
         elif (root / 'labels').is_dir():
             self.files = pair_files(root / 'images', root / 'labels')
@@ -57,3 +63,15 @@ class AnomalyFolder:
         image = read_image(pair.image)
         mask = map_labels(read_labels(pair.labels, image), self._table, pair.labels)
         return AnomalySample(image, mask, self.names[index])
+
+
+def _segment_me_if_you_can(images: Path, masks: Path) -> list[FilePair]:
+    if not any(masks.glob(f'*{_OFFICIAL_ENDING}.*')):
+        return pair_files(images, masks)
+    label_files = files_by_stem(masks, _OFFICIAL_ENDING, only_suffixed=True)
+    image_files = {
+        stem: path
+        for stem, path in files_by_stem(images).items()
+        if stem in label_files or stem.startswith('validation')
+    }
+    return match_stems(image_files, label_files, masks / f'*{_OFFICIAL_ENDING}.png')

@@ -8,17 +8,18 @@ from typing import Any
 import yaml
 
 from offline_training.data.base import (
+    SHARES,
     VOID,
     DataError,
     SegmentationSample,
+    Split,
+    cut_in_order,
     map_labels,
     pair_files,
     read_image,
     read_labels,
+    require_split,
 )
-from offline_training.data.camvid import Split
-
-_FLAT_SHARES = {'train': (0.0, 0.7), 'val': (0.7, 0.85), 'test': (0.85, 1.0)}
 
 
 class LabelledFolder:
@@ -26,8 +27,7 @@ class LabelledFolder:
 
     classes.yaml has a list `classes` of `{name: road, color: [128, 64, 128]}` in label order and
     optionally `void: [...]`, label values to ignore (255 always is). A single images/ and labels/
-    is cut in order of names into the first 70 % train, 15 % val, 15 % test: neighbouring frames
-    of a drive are near copies, a random split would test on the training pictures.
+    is cut in order of names into the first 70 % train, 15 % val, 15 % test.
 
     Raises:
         DataError: The split is unknown, classes.yaml, folders or files are missing or wrong; on
@@ -35,8 +35,7 @@ class LabelledFolder:
     """
 
     def __init__(self, root: Path, split: Split) -> None:
-        if split not in _FLAT_SHARES:
-            raise DataError(f'{split!r} is not a split: use train, val or test.')
+        require_split(split, tuple(SHARES), 'a labelled folder')
         root = Path(root)
         if not root.is_dir():
             raise DataError(f'{root} is not a folder: check the data path.')
@@ -45,13 +44,7 @@ class LabelledFolder:
         self.palette = tuple(classes.values())
         if (root / 'images').is_dir():
             files = pair_files(root / 'images', root / 'labels')
-            first, last = (round(share * len(files)) for share in _FLAT_SHARES[split])
-            self.files = files[first:last]
-            if not self.files:
-                raise DataError(
-                    f'{root / "images"} has {len(files)} pictures, too few to cut off a {split} '
-                    f'split: add pictures or make {root / split}/images and labels.'
-                )
+            self.files = cut_in_order(files, SHARES[split], root / 'images', split)
         else:
             self.files = pair_files(root / split / 'images', root / split / 'labels')
         self.names = tuple(pair.image.stem for pair in self.files)

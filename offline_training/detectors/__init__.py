@@ -1,1 +1,37 @@
-"""Detectors on backbone taps; every score is higher for more anomalous pixels."""
+"""Detectors of unknown things; every score is higher for more anomalous pixels and frames."""
+
+from __future__ import annotations
+
+from offline_training.detectors.base import Detector
+from offline_training.detectors.latent_density import LaRED, LaREM
+from offline_training.detectors.logit_scores import (
+    Energy,
+    MaxLogit,
+    MaxSoftmax,
+    PredictiveEntropy,
+    VoidProbability,
+)
+from offline_training.detectors.mc_augmentation import McAugmentation
+from offline_training.detectors.mc_dropout import McDropBlock, McDropout
+from offline_training.detectors.odin import Odin
+from offline_training.detectors.standardized_max_logit import StandardizedMaxLogit
+from offline_training.detectors.weight_noise import WeightNoise
+
+_CLASSES: tuple[type[Detector], ...] = (
+    MaxSoftmax,
+    MaxLogit,
+    PredictiveEntropy,
+    Energy,
+    VoidProbability,
+    StandardizedMaxLogit,
+    McDropout,
+    McDropBlock,
+    McAugmentation,
+    Odin,
+    WeightNoise,
+    LaREM,
+    LaRED,
+)
+
+DETECTORS: dict[str, type[Detector]] = {each.spec.name: each for each in _CLASSES}
+"""Every detector by its name, in the order of the comparison table."""

@@ -1,1 +1,1 @@
-"""Measures of a segmentation and of an anomaly map, streaming and mergeable."""
+"""Measures of a segmentation and of an anomaly score, streaming and mergeable."""

@@ -1,9 +1,14 @@
-"""AP, FPR95 and AUROC of pixel scores in constant memory, mergeable.
+"""The detection curve of a stream of scores in bounded memory, mergeable in any order.
 
-Scores are counted in histograms over the leading 20 bits of an order-preserving integer key of
-their float32 value: no range has to be known and equal scores stay equal. Against exact values on
-6 million pixels the difference is below 1e-4 (AP) and 1e-5 (FPR95). Memory is 16 MiB, O(1) in the
-number of pixels.
+Every float32 score has an integer key of the same order. Distinct keys are counted; when one
+class has more than `cells` of them, the last bit of all keys is dropped, and again, until they
+fit. So a set of up to 262 144 distinct scores per class is exact (frame scores, one picture),
+scores with a large common offset keep their resolution, no range has to be known, and equal
+scores stay equal. How many bits are dropped depends on the scores alone, not on their order, so
+merged curves equal one curve of all samples bit for bit.
+
+On 10^7 continuous scores every measure agrees with the exact one to 1e-4. A curve holds at most
+24 bytes per cell (6 MiB) plus a buffer of up to a million scores (4 MiB) and the last update.
 """
 
 from __future__ import annotations
@@ -11,8 +16,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BITS = 20
-SIGN_FLIPPED_BELOW = 0.5
+from offline_training.evaluation.detection_curve import Counts, DetectionCurve
+
+CELLS = 2**18
+_BUFFER = 2**20
+_SIGN = np.uint32(0x80000000)
 
 
 def ordered_keys(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
@@ -22,19 +30,74 @@ def ordered_keys(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
     their bits are inverted.
     """
     bits = (scores.astype(np.float32) + np.float32(0)).view(np.uint32)
-    sign = np.uint32(0x80000000)
-    return np.asarray(np.where(bits & sign, ~bits, bits | sign), dtype=np.uint32)
+    return np.asarray(np.where(bits & _SIGN, ~bits, bits | _SIGN), dtype=np.uint32)
 
 
-class PixelCurve:
-    """Streaming ROC and precision-recall curve; a positive is an anomalous pixel."""
+def key_scores(keys: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Return the float32 scores of `ordered_keys`; keys below that of -inf give -inf."""
+    lowest = ordered_keys(np.array([-np.inf], dtype=np.float32))
+    keys = np.maximum(keys, lowest).astype(np.uint32)
+    return np.where(keys & _SIGN, keys ^ _SIGN, ~keys).astype(np.uint32).view(np.float32)
+
+
+def _sum_equal(
+    keys: NDArray[np.uint32], *counts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], list[NDArray[np.int64]]]:
+    """Return the distinct ones of sorted keys and the sums of their counts."""
+    if not keys.size:
+        return keys, list(counts)
+    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    return keys[first], [np.add.reduceat(values, first) for values in counts]
+
+
+class _Histogram:
+    """Counts per distinct key, sorted."""
 
     def __init__(self) -> None:
-        self.positives: NDArray[np.int64] = np.zeros(2**BITS, dtype=np.int64)
-        self.negatives: NDArray[np.int64] = np.zeros(2**BITS, dtype=np.int64)
+        self.keys: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
+        self.counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def add(self, keys: NDArray[np.uint32], counts: NDArray[np.int64]) -> None:
+        """Add counts of sorted keys."""
+        keys = np.concatenate([self.keys, keys])
+        order = np.argsort(keys, kind='stable')  # merges two sorted runs in linear time
+        self.keys, (self.counts,) = _sum_equal(
+            keys[order], np.concatenate([self.counts, counts])[order]
+        )
+
+    def drop_bits(self, bits: int) -> None:
+        """Let keys that differ in their last bits only share a cell."""
+        if bits:
+            self.keys, (self.counts,) = _sum_equal(self.keys >> np.uint32(bits), self.counts)
+
+    def at(self, keys: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Return the counts spread over sorted keys that contain all of one's own."""
+        spread = np.zeros(len(keys), dtype=np.int64)
+        spread[np.searchsorted(keys, self.keys)] = self.counts
+        return spread
+
+
+class PixelCurve(DetectionCurve):
+    """Streaming curve of pixel or frame scores; a positive is an anomalous sample.
+
+    Args:
+        cells: distinct scores kept apart per class, at least 2. Memory follows it; a summary of
+            one picture for a bootstrap does with 4096.
+    """
+
+    def __init__(self, cells: int = CELLS) -> None:
+        if cells < 2:
+            raise ValueError(f'cells is {cells}; a curve needs at least 2')
+        self.cells = cells
+        self._shift = 0
+        self._positives, self._negatives = _Histogram(), _Histogram()
+        self._waiting: list[tuple[NDArray[np.uint32], NDArray[np.uint32]]] = []
+        self._samples_waiting = 0
 
     def update(self, scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> None:
-        """Add pixels: scores of any shape (higher = more anomalous) and equally shaped truth.
+        """Add samples: scores of any shape (higher = more anomalous) and equally shaped truth.
+
+        Scores are compared as float32.
 
         Raises:
             ValueError: shapes differ or a score is NaN.
@@ -43,48 +106,73 @@ class PixelCurve:
             raise ValueError(f'scores {scores.shape} and truth {positive.shape} differ in shape')
         if np.isnan(scores).any():
             raise ValueError('a score is NaN; leave invalid pixels out')
-        keys = ordered_keys(np.ravel(scores).astype(np.float32)) >> np.uint32(32 - BITS)
+        keys = ordered_keys(np.ravel(scores).astype(np.float32))
         truth = np.ravel(positive).astype(bool)
-        self.positives += np.bincount(keys[truth], minlength=2**BITS)
-        self.negatives += np.bincount(keys[~truth], minlength=2**BITS)
+        self._waiting.append((keys[truth], keys[~truth]))
+        self._samples_waiting += keys.size
+        # Sorting a million scores at once is cheaper than merging every picture by itself.
+        if self._samples_waiting >= min(_BUFFER, 4 * self.cells):
+            self._compact()
 
     def merge(self, other: PixelCurve) -> None:
-        """Add the pixels of another curve."""
-        self.positives += other.positives
-        self.negatives += other.negatives
+        """Add the samples of another curve, which keeps its own."""
+        self._compact()
+        other._compact()
+        shift = max(self._shift, other._shift)
+        for mine, theirs in (
+            (self._positives, other._positives), (self._negatives, other._negatives)
+        ):
+            keys, counts = theirs.keys >> np.uint32(shift - other._shift), theirs.counts
+            mine.drop_bits(shift - self._shift)
+            mine.add(keys, counts)
+        self._shift = shift
+        self._fit()
 
-    def _counts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return cumulated true and false positives over falling thresholds, from (0, 0)."""
-        used = np.flatnonzero(self.positives + self.negatives)[::-1]
-        true = np.concatenate([[0], np.cumsum(self.positives[used])]).astype(np.float64)
-        false = np.concatenate([[0], np.cumsum(self.negatives[used])]).astype(np.float64)
-        if true[-1] == 0 or false[-1] == 0:
-            kind = 'anomalous' if true[-1] == 0 else 'normal'
-            raise ValueError(f'no {kind} pixel was counted; the curve needs both kinds')
-        return true, false
+    @property
+    def shift(self) -> int:
+        """Return how many of the 32 bits of every key have been dropped."""
+        self._compact()
+        return self._shift
 
-    def ap(self) -> float:
-        """Return average precision in 0..1 (the step integral, not interpolated)."""
-        true, false = self._counts()
-        precision = true[1:] / (true[1:] + false[1:])
-        return float(np.sum(np.diff(true) / true[-1] * precision))
+    def cell_counts(
+        self, shift: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+        """Return rising cells and their positives and negatives, (N,) each, at a shift.
 
-    def auroc(self) -> float:
-        """Return the area under the ROC curve in 0..1; ties count half."""
-        true, false = self._counts()
-        heights = (true[1:] + true[:-1]) / 2
-        return float(np.sum(np.diff(false) * heights) / (true[-1] * false[-1]))
+        A cell is `ordered_keys(score) >> shift`; `shift` is at least that of the curve.
+        """
+        self._compact()
+        cells = np.union1d(self._positives.keys, self._negatives.keys)
+        positives, negatives = self._positives.at(cells), self._negatives.at(cells)
+        cells, (positives, negatives) = _sum_equal(
+            cells >> np.uint32(shift - self._shift), positives, negatives
+        )
+        return cells, positives, negatives
 
-    def fpr95(self) -> float:
-        """Return the false positive rate in 0..1 at the first threshold with 95 % recall."""
-        true, false = self._counts()
-        return float(false[np.argmax(true >= 0.95 * true[-1])] / false[-1])
+    def counts(self) -> Counts:
+        """Return falling scores, each the lowest of its cell, and their samples of both kinds."""
+        cells, positives, negatives = self.cell_counts(self.shift)
+        scores = key_scores(cells << np.uint32(self.shift))
+        return Counts(scores[::-1], positives[::-1], negatives[::-1])
 
-    def report(self) -> dict[str, float]:
-        """Return ap, fpr95 and auroc in percent."""
-        values = {'ap': self.ap(), 'fpr95': self.fpr95(), 'auroc': self.auroc()}
-        return {name: round(100 * value, 3) for name, value in values.items()}
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays held."""
+        kept = [a for h in (self._positives, self._negatives) for a in (h.keys, h.counts)]
+        return sum(a.nbytes for a in kept) + sum(a.nbytes for pair in self._waiting for a in pair)
 
-    def looks_flipped(self) -> bool:
-        """Tell whether the normal pixels score higher, which mostly means a flipped sign."""
-        return self.auroc() < SIGN_FLIPPED_BELOW
+    def _compact(self) -> None:
+        """Count the samples waiting in the buffer."""
+        if not self._waiting:
+            return
+        for side, histogram in enumerate((self._positives, self._negatives)):
+            keys = np.concatenate([pair[side] for pair in self._waiting]) >> np.uint32(self._shift)
+            histogram.add(*np.unique(keys, return_counts=True))
+        self._waiting, self._samples_waiting = [], 0
+        self._fit()
+
+    def _fit(self) -> None:
+        while max(self._positives.keys.size, self._negatives.keys.size) > self.cells:
+            self._positives.drop_bits(1)
+            self._negatives.drop_bits(1)
+            self._shift += 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from offline_training.backbones import build_backbone
-from offline_training.backbones.checkpoints import load_checkpoint
+from offline_training.backbones.checkpoints import load_checkpoint, load_initial_weights
 from offline_training.class_weights import class_weights
 from offline_training.context import Context, training_labels
 from offline_training.evaluation.segmentation import ConfusionMatrix
@@ -29,6 +29,8 @@ def run(context: Context) -> None:
         network = network.to(context.device).eval()
         extra = {'weights': Path(config.weights).name}
     else:
+        if config.initial_weights is not None:
+            load_initial_weights(network, Path(config.initial_weights))
         extra = _train(context, network)
     matrix = _confusion(context, network)
     report = matrix.report(list(context.train.class_names))

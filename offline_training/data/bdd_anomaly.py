@@ -1,0 +1,143 @@
+"""BDD-Anomaly (Hendrycks et al. 2022, CAOS benchmark): BDD100K without two-wheelers and trains.
+
+The split is not published as files. `python -m offline_training.data.bdd_anomaly ROOT` makes it
+from the labels: pictures with a train, motorcycle or bicycle are the test split, which gives the
+6,280 training, 910 validation and 810 test pictures of the published split. (Its first version
+held out trains and motorcycles only: 6,688, 951 and 361.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from offline_training.data.base import (
+    VOID,
+    DataError,
+    FilePair,
+    SegmentationSample,
+    Split,
+    map_labels,
+    read_labels,
+    require_split,
+)
+from offline_training.data.bdd import labelled_files, read_sample
+from offline_training.data.cityscapes import CLASSES, TRAIN_IDS
+from offline_training.data.odgt import read_odgt
+from offline_training.storage import write_json
+
+UNKNOWN = {'train': 16, 'motorcycle': 17, 'bicycle': 18}
+"""Label of the classes that training never sees."""
+
+_LISTS = {
+    'train': ('train.odgt',),
+    'val': ('validation.odgt',),
+    'test': ('anom.odgt', 'test.odgt'),  # the benchmark's name and that of its users
+}
+# What the benchmark's own copy of the labels, seg/train_labels, holds: train id plus 2, void 1.
+_SHIFTED_FOLDER = 'train_labels'
+_SHIFTED = {train_id + 2: train_id for train_id in range(len(CLASSES))} | {1: VOID}
+
+
+class BDDAnomaly:
+    """One split: what `root/{train,validation,anom}.odgt` list, which `write_split` writes.
+
+    Labels are the train ids of BDD100K, 255 void; 16 to 18, in the test split only, are
+    `anomaly_labels`. Labels in a folder `train_labels` are read in the shifted numbers in which
+    the benchmark ships them. (The benchmark counts void pixels as normal; here they are void.)
+
+    Raises:
+        DataError: The split is unknown, or a list or a file that it names is missing; on reading
+            also for unreadable, mismatched or wrongly labelled files, an unknown in a training
+            picture among them.
+    """
+
+    class_names = tuple(name for name in CLASSES if name not in UNKNOWN)
+    palette = tuple(color for name, color in CLASSES.items() if name not in UNKNOWN)
+    anomaly_labels = tuple(UNKNOWN.values())
+
+    def __init__(self, root: Path, split: Split) -> None:
+        require_split(split, tuple(_LISTS), 'BDD-Anomaly')
+        root = Path(root)
+        found = [root / name for name in _LISTS[split] if (root / name).is_file()]
+        if not found:
+            raise DataError(
+                f'{root / _LISTS[split][0]} is missing: write the split with '
+                f'"python -m offline_training.data.bdd_anomaly {root}".'
+            )
+        self.files = read_odgt(found[0])
+        self.names = tuple(pair.image.stem for pair in self.files)
+        self.sequences = ('',) * len(self.files)
+        self._unknown = split == 'test'
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> SegmentationSample:
+        """Read picture `index` in the order of the list."""
+        pair = self.files[index]
+        table = _table(pair)
+        if not self._unknown:
+            table = {v: label for v, label in table.items() if label not in self.anomaly_labels}
+        return read_sample(pair, table)
+
+
+def write_split(root: Path) -> dict[str, int]:
+    """Write the three odgt files from the labels of BDD100K in `root`; return their lengths.
+
+    Reads every label file once, which takes minutes.
+
+    Raises:
+        DataError: The pictures or labels are missing, unreadable or wrongly labelled, or one of
+            the three splits would be empty.
+    """
+    root = Path(root)
+    chosen: dict[str, list[FilePair]] = {name: [] for name in ('train', 'validation', 'anom')}
+    for part, name in (('train', 'train'), ('val', 'validation')):
+        for pair in labelled_files(root, part):
+            labels = map_labels(read_labels(pair.labels), _table(pair), pair.labels)
+            unknown = np.isin(labels, list(UNKNOWN.values())).any()
+            chosen['anom' if unknown else name].append(pair)
+    for name, pairs in chosen.items():
+        if not pairs:
+            raise DataError(f'{root} has no picture for {name}.odgt: unpack the whole data set.')
+    for name, pairs in chosen.items():
+        write_json(root / f'{name}.odgt', [_entry(pair, root) for pair in pairs])
+    return {name: len(pairs) for name, pairs in chosen.items()}
+
+
+def _table(pair: FilePair) -> dict[int, int]:
+    return _SHIFTED if _SHIFTED_FOLDER in pair.labels.parts else TRAIN_IDS
+
+
+def _entry(pair: FilePair, root: Path) -> dict[str, str]:
+    return {
+        'dbName': 'BDD100k',
+        'fpath_img': pair.image.relative_to(root).as_posix(),
+        'fpath_segm': pair.labels.relative_to(root).as_posix(),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status (2 for a mistake of the user)."""
+    parser = argparse.ArgumentParser(
+        prog='python -m offline_training.data.bdd_anomaly', description=__doc__
+    )
+    parser.add_argument('root', type=Path, help='folder of BDD100K')
+    try:
+        counts = write_split(parser.parse_args(argv).root)
+    except DataError as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 2
+    for name, count in counts.items():
+        sys.stdout.write(f'{name}.odgt: {count} pictures\n')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The contract of every detector of unknown things: fit on normal driving, score what comes.
+
+One sign everywhere: a higher score is more anomalous. A detector looks at a frozen `Watched`
+network and never changes it. What it learnt lives in buffers and parameters, so that saving and
+loading need no pickle and moving it to a GPU is `.to(device)`.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from offline_training.storage import StorageError, read_tensors, write_tensors
+
+Level = Literal['pixel', 'frame']
+TOP_SHARE = 0.01
+"""Share of the highest pixels whose mean is a frame's score, where a detector has only maps."""
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """What a detector is, needs and costs; the columns of the comparison table."""
+
+    name: str
+    """Key in tables and files: lower case, underscores."""
+    paper: str
+    """Authors, title, year."""
+    inputs: str
+    """What it reads: `logits`, `taps`, `image`, several joined by ', '."""
+    passes: int
+    """Forward passes of the watched network per frame, including its own segmentation."""
+    gradients: bool
+    """Needs a backward pass per frame: then it cannot run in an engine."""
+    exportable: bool
+    """Only operators that ONNX and TensorRT have."""
+    levels: tuple[Level, ...]
+    """`pixel` if it has maps, `frame` if it scores whole frames."""
+
+
+class NotApplicableError(ValueError):
+    """The watched network lacks what a detector needs; the message says what."""
+
+
+class TapNetwork(Protocol):
+    """A segmentation network or classifier whose inner activations can be looked at."""
+
+    def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits (B, C, H, W), or (B, C) of a classifier, and taps (B, C_i, H_i, W_i)."""
+
+
+class Watched(nn.Module):
+    """The frozen network that is watched, with its own normalisation.
+
+    Pictures are (B, H, W, 3) in 0..255 and model colour order, uint8, or float32 where a gradient
+    with respect to the pixels is wanted. Parameters never require gradients, and the network stays
+    in evaluation mode: batch statistics must not move while it is watched or attacked.
+    """
+
+    def __init__(self, network: nn.Module, normalize: nn.Module, num_classes: int):
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.normalize = normalize
+        self.num_classes = num_classes
+        """Classes with labels; output channels beyond them are void."""
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever a parent module does."""
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.network.parameters()).device
+
+    def features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits (B, C, H, W) and the taps of pictures (B, H, W, 3)."""
+        logits, taps = self.network.features(self.normalize(images))  # type: ignore[operator]
+        return logits, taps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits alone."""
+        return self.features(images)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Decoded pictures of normal driving with their labels, as detectors are fitted on them.
+
+    `images` uint8 (H, W, 3) in model colour order, `labels` uint8 (H, W) with 255 = ignore. For a
+    classifier `labels` are uint8 scalars, arrays of shape ().
+    """
+
+    images: Sequence[NDArray[np.uint8]]
+    labels: Sequence[NDArray[np.uint8]]
+
+    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield pictures uint8 (B, H, W, 3) and labels int64 (B, H, W), in order."""
+        for start in range(0, len(self.images), size):
+            part = slice(start, start + size)
+            yield (
+                torch.from_numpy(np.stack(self.images[part])).to(device),
+                torch.from_numpy(np.stack(self.labels[part])).long().to(device),
+            )
+
+
+class Detector(nn.Module, ABC):
+    """Base of all detectors; subclasses set `spec` and give `score_map` or `score_frame`.
+
+    `settings` are the keyword arguments of the constructor, plain JSON values: with them and the
+    tensors a saved detector is built again. Example:
+
+        detector = MaxLogit().fit(watched, normal_frames)
+        detector.score_map(watched, images)      # (B, H, W), higher = more anomalous
+        detector.save(Path('max_logit.safetensors'))
+    """
+
+    spec: ClassVar[DetectorSpec]
+
+    def __init__(self, **settings: Any):
+        super().__init__()
+        self.settings = settings
+
+    def fit(self, watched: Watched, frames: Frames) -> Self:
+        """Learn from normal driving and return self; nothing to learn unless overridden."""
+        return self
+
+    @abstractmethod
+    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
+        """Return one score per pixel, float32 (B, H', W') with H' and W' of the detector's choice.
+
+        Raises:
+            TypeError: the detector scores whole frames only (`spec.levels`).
+        """
+
+    def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
+        """Return one score per picture (B,): the mean of the highest `TOP_SHARE` of its map."""
+        flat = self.score_map(watched, images).flatten(1)
+        count = max(1, round(TOP_SHARE * flat.shape[1]))
+        return flat.topk(count, dim=1).values.mean(dim=1)
+
+    def save(self, path: Path) -> None:
+        """Write tensors and settings to a safetensors file, atomically."""
+        settings = json.dumps({'detector': self.spec.name, 'settings': self.settings})
+        header = torch.frombuffer(bytearray(settings.encode()), dtype=torch.uint8)
+        write_tensors(path, {**self.state_dict(), HEADER: header})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; raises StorageError for another detector's or a damaged file."""
+        tensors = read_tensors(path)
+        header = tensors.pop(HEADER, None)
+        if header is None:
+            raise StorageError(f'{path} holds no detector; fit and save one')
+        try:
+            stored = json.loads(bytes(header.tolist()))
+            name, settings = stored['detector'], stored['settings']
+        except (ValueError, KeyError, TypeError):
+            raise StorageError(
+                f'{path} has a damaged header; fit and save the detector again'
+            ) from None
+        if name != cls.spec.name:
+            raise StorageError(
+                f'{path} holds the detector {name!r}, not {cls.spec.name!r}; load it with that one'
+            )
+        try:
+            detector = cls(**settings)
+            detector.adopt(tensors)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
+                ValueError) as error:
+            raise StorageError(
+                f'{path} does not fit this version of {name!r} ({error}); fit and save it again'
+            ) from error
+        return detector.eval()
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Take over saved tensors; buffers that were empty before `fit` take the saved shape."""
+        for name, tensor in tensors.items():
+            owner_name, _, leaf = name.rpartition('.')
+            owner = self.get_submodule(owner_name)
+            if leaf in owner._buffers:
+                owner._buffers[leaf] = tensor.clone()
+        self.load_state_dict(tensors)
+
+
+HEADER = '__detector__'
+"""Key of the JSON header among the tensors."""
+
+
+def frame_only(spec: DetectorSpec) -> TypeError:
+    """Return the error of a detector without maps."""
+    return TypeError(f'{spec.name} scores whole frames and has no map; use score_frame')
+
+
+def not_fitted(spec: DetectorSpec) -> RuntimeError:
+    """Return the error of a detector that scores before it has learnt."""
+    return RuntimeError(f'{spec.name} has not been fitted; call fit or load first')

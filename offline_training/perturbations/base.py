@@ -1,0 +1,53 @@
+"""What every perturbation is: a seeded, pure change of one picture with a severity from 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Field = NDArray[np.float32]
+Apply = Callable[[np.random.Generator, Image, float], Image]
+Family = Literal['weather', 'light', 'sensor', 'optics', 'colour', 'geometry']
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """One way in which a picture goes bad, with what a report needs to say about it."""
+
+    apply: Apply
+    """`apply(rng, image, severity)`: uint8 RGB (H, W, 3) in, a new one of the same shape out."""
+    family: Family
+    severity: str
+    """What grows with severity, and what 1 means."""
+    source: str
+    """Where the physical model comes from."""
+
+
+def checked(function: Apply) -> Apply:
+    """Give a perturbation its common contract: refuse bad input, copy at severity 0.
+
+    Raises:
+        TypeError: the image is not uint8 (H, W, 3).
+        ValueError: the severity is outside 0..1.
+    """
+
+    @wraps(function)
+    def apply(rng: np.random.Generator, image: Image, severity: float) -> Image:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise TypeError(
+                f'{function.__name__} got an image {image.dtype} {image.shape}; '
+                'give uint8 RGB (H, W, 3)'
+            )
+        if not 0 <= severity <= 1:
+            raise ValueError(f'severity of {function.__name__} is {severity}; give 0..1')
+        if severity == 0:
+            return image.copy()
+        return function(rng, image, float(severity))
+
+    return apply
