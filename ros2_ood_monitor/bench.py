@@ -21,11 +21,13 @@ from ros2_ood_monitor.engines.selection import open_engine
 from ros2_ood_monitor.frame import Frame, Header, UInt8Array
 from ros2_ood_monitor.manifest import Network
 from ros2_ood_monitor.preprocessing import prepare
+from ros2_ood_monitor.torch_eager import torch_eager
 
 BLOCK = 5
 """Frames a contender runs before the next one's turn."""
 
-Contender = Callable[[UInt8Array], object]
+Contender = Callable[[UInt8Array], float]
+"""Runs one frame and returns the milliseconds that it took."""
 
 
 def bench(
@@ -39,8 +41,9 @@ def bench(
 
     Keys: `overhead_ratio`, median of the full monitor over that of the bare segmentation (same
     preprocessing, same backbone cut down to its labels, same engine); `vs_torch_eager`, over the
-    bare segmentation in torch (None unless `against` is 'torch-eager'); `stages`, milliseconds
-    p50, p95 and p99 per stage and contender; `machine`, `backend`, `bundle`, `input`, `frames`.
+    bare segmentation as a torch program (None unless `against` is 'torch-eager'); `stages`,
+    milliseconds p50, p95 and p99 per stage and contender; `machine`, `backend`, `bundle`,
+    `input`, `frames`.
     The images are the bundle's self-test frames at network input size. Raises BundleError,
     EngineError, and SelfTestError if the engine's results are wrong: speed then means nothing.
     """
@@ -71,11 +74,11 @@ def bench(
                     stages.setdefault(stage, []).append(milliseconds)
 
         contenders: dict[str, Contender] = {
-            'bare': lambda image: _segment(bundle, bare, image),
-            'full': full,
+            'bare': _timed(lambda image: _segment(bundle, bare, image)),
+            'full': _timed(full),
         }
         if against:
-            contenders['torch_eager'] = _torch_eager(bundle, threads)
+            contenders['torch_eager'] = stack.enter_context(torch_eager(bundle_dir, threads))
         times = interleave(contenders, images, frames)
         description = detector.description
     median = {name: float(np.median(values)) for name, values in times.items()}
@@ -107,13 +110,21 @@ def interleave(
         for name in order:
             for index in range(-1, count):
                 image = images[(done + index) % len(images)]
-                started = time.perf_counter()
-                contenders[name](image)
+                milliseconds = contenders[name](image)
                 if index >= 0:
-                    times[name].append((time.perf_counter() - started) * 1e3)
+                    times[name].append(milliseconds)
         order.append(order.pop(0))
         done += count
     return times
+
+
+def _timed(run: Callable[[UInt8Array], object]) -> Contender:
+    def contender(image: UInt8Array) -> float:
+        started = time.perf_counter()
+        run(image)
+        return (time.perf_counter() - started) * 1e3
+
+    return contender
 
 
 def _labels_only(backbone: Network, folder: Path) -> Network:
@@ -136,34 +147,6 @@ def _segment(bundle: ModelBundle, engine: Engine, image: UInt8Array) -> UInt8Arr
     prepared = prepare(image, bundle.width, bundle.height, bundle.color_order)
     labels = np.asarray(engine.run({'image': prepared})['labels'])
     return np.asarray(labels[0], np.uint8)
-
-
-def _torch_eager(bundle: ModelBundle, threads: int | None) -> Contender:
-    """Return the segmentation as a plain torch program; weights do not change its speed."""
-    try:
-        import torch
-
-        from offline_training.backbones import build_backbone
-    except ImportError as error:
-        raise EngineError(
-            f'torch-eager needs torch and offline_training ({error}); '
-            '`pip install ros2_ood_monitor[training]`'
-        ) from error
-    if threads is not None:
-        torch.set_num_threads(threads)
-    network = build_backbone(**bundle.backbone).eval()
-    mean, std = (
-        torch.tensor(bundle.normalization[key]).reshape(1, 3, 1, 1) for key in ('mean', 'std')
-    )
-
-    def segment(image: UInt8Array) -> UInt8Array:
-        prepared = prepare(image, bundle.width, bundle.height, bundle.color_order)
-        with torch.inference_mode():
-            pixels = torch.from_numpy(prepared).permute(0, 3, 1, 2).float()
-            labels = network((pixels - mean) / std).argmax(dim=1)[0]
-            return np.asarray(labels.to(torch.uint8))
-
-    return segment
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float]:

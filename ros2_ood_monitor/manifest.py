@@ -265,11 +265,13 @@ def _fusion(section: Section) -> Fusion:
     maps = section.items('maps')
     section.check('maps', all(isinstance(name, str) for name in maps), 'must hold map names')
     section.check('maps', len(set(maps)) == len(maps), 'must not name a map twice')
+    weights = section.numbers('weights', len(maps))
+    section.check('weights', any(weights), 'must not all be 0')
     return Fusion(
         maps=tuple(maps),
         mean=section.numbers('mean', len(maps)),
         std=section.numbers('std', len(maps), _TINY),
-        weights=section.numbers('weights', len(maps)),
+        weights=weights,
         bias=section.number('bias'),
     )
 

@@ -4,6 +4,15 @@ from pathlib import Path
 
 import pytest
 
+try:
+    from hypothesis import settings
+except ImportError:  # not part of a ROS 2 environment, and no test there needs it
+    pass
+else:
+    # The same examples in every run; a slow machine is no failure.
+    settings.register_profile('repeatable', derandomize=True, deadline=None)
+    settings.load_profile('repeatable')
+
 
 @pytest.fixture(scope='session')
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

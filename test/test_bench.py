@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,7 +15,9 @@ from ros2_ood_monitor import bench as bench_module
 from ros2_ood_monitor.bench import bench, interleave
 from ros2_ood_monitor.bundle import BundleError, ModelBundle
 from ros2_ood_monitor.detector import SelfTestError
+from ros2_ood_monitor.engines.base import EngineError
 from ros2_ood_monitor.engines.selection import open_engine
+from ros2_ood_monitor.torch_eager import torch_eager
 
 
 @pytest.fixture(params=['openvino', 'onnxruntime'])
@@ -57,38 +58,54 @@ def test_bare_segmentation_is_the_backbone_without_the_monitor(
     np.testing.assert_array_equal(labels['labels'], whole['labels'])
 
 
-def test_against_torch_eager(
-    tiny_bundle: Path, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch = pytest.importorskip('torch')
-    asked: list[dict[str, object]] = []
-    seen: list[tuple[int, ...]] = []
+@pytest.fixture
+def enet_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """The tiny bundle, which says that its backbone is an ENet."""
+    pytest.importorskip('torch')
+    directory = tmp_path / 'bundle'
+    shutil.copytree(tiny_bundle, directory)
+    path = directory / 'manifest.json'
+    manifest = json.loads(path.read_text())
+    manifest['backbone'] = {'architecture': 'enet', 'num_classes': 3}
+    path.write_text(json.dumps(manifest))
+    return directory
 
-    class Slow(torch.nn.Module):  # type: ignore[name-defined, misc]
-        def forward(self, pixels: object) -> object:
-            seen.append(tuple(pixels.shape))
-            time.sleep(0.02)
-            return torch.zeros(1, 3, 48, 64)
 
-    def build_backbone(**arguments: object) -> object:
-        asked.append(arguments)
-        return Slow()
+def test_against_torch_eager(enet_bundle: Path) -> None:
+    figures = bench(enet_bundle, against='torch-eager', frames=7)
+    stages = figures['stages']
+    ratio = stages['full']['p50'] / stages['torch_eager']['p50']
+    assert figures['vs_torch_eager'] == pytest.approx(ratio)
+    # A few painted labels against a network of a hundred layers.
+    assert ratio < 1
 
-    stand_in = ModuleType('offline_training.backbones')
-    stand_in.build_backbone = build_backbone  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, 'offline_training.backbones', stand_in)
-    figures = bench(tiny_bundle, backend, against='torch-eager', frames=7)
-    assert asked == [{'architecture': 'tiny', 'num_classes': 3}]
-    assert set(seen) == {(1, 3, 48, 64)}
-    assert figures['stages']['torch_eager']['p50'] > 20
-    assert 0 < figures['vs_torch_eager'] < 1
+
+def test_the_torch_program_times_itself(enet_bundle: Path) -> None:
+    image = np.zeros((48, 64, 3), np.uint8)
+    with torch_eager(enet_bundle, threads=1) as segment:
+        segment(image)
+        started = time.perf_counter()
+        milliseconds = segment(image)
+        assert 0 < milliseconds <= (time.perf_counter() - started) * 1e3
+
+
+def test_an_architecture_that_torch_does_not_have(tiny_bundle: Path) -> None:
+    pytest.importorskip('torch')
+    with pytest.raises(EngineError, match=r"torch-eager cannot run .*'tiny' is not one of"):
+        bench(tiny_bundle, against='torch-eager', frames=1)
 
 
 def test_contenders_take_turns_and_every_frame_counts() -> None:
     calls: list[str] = []
-    contenders = {name: (lambda image, name=name: calls.append(name)) for name in ('a', 'b')}
+
+    def contender(name: str, image: np.ndarray) -> float:
+        calls.append(name)
+        return float(len(calls))
+
+    contenders = {name: partial(contender, name) for name in ('a', 'b')}
     times = interleave(contenders, [np.zeros((2, 2, 3), np.uint8)], 12)
-    assert {name: len(values) for name, values in times.items()} == {'a': 12, 'b': 12}
+    assert times['a'] == [2, 3, 4, 5, 6, 20, 21, 22, 23, 24, 26, 27]
+    assert len(times['b']) == 12
     # One uncounted frame opens each block of five, five and two; the order turns around.
     assert ''.join(calls) == 'aaaaaabbbbbb' + 'bbbbbbaaaaaa' + 'aaabbb'
 

@@ -147,6 +147,7 @@ def set_path(manifest: dict[str, Any], path: str, value: object) -> None:
         ('networks.backbone.inputs.0.shape', [1, 64, 48, 3], 'networks.backbone needs image as'),
         ('fusion.maps', ['energy', 'energy', 'unknown', 'error'], 'must not name a map twice'),
         ('fusion.weights', [1, 2, 3], 'fusion.weights must hold 4 numbers'),
+        ('fusion.weights', [0, 0, 0, 0], 'fusion.weights must not all be 0'),
         ('fusion.std', [1, 1, 1, 0], 'fusion.std must be between'),
         ('fusion.bias', None, 'fusion.bias must be a number'),
         ('fusion.bias', True, 'fusion.bias must be a number'),
