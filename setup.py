@@ -72,7 +72,7 @@ setup(
     packages=find_packages(
         include=[PACKAGE, f'{PACKAGE}.*', 'offline_training', 'offline_training.*']
     ),
-    package_data={PACKAGE: ['py.typed']},
+    package_data={PACKAGE: ['py.typed'], 'offline_training.compare': ['page.css', 'page.js']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

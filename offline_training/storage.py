@@ -35,7 +35,11 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused."""
-    text = json.dumps(value, indent=2, allow_nan=False) + '\n'
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + '\n')
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
     _replace(path, lambda part: part.write_text(text, encoding='utf-8'))
 
 

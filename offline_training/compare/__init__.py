@@ -1,0 +1,1 @@
+"""The bench: every detector on every set of anomalies, one table and one report."""

@@ -1,0 +1,127 @@
+"""The frame of an inline SVG chart: scales, grid, ticks and paths.
+
+Colours and fonts come from the page's style sheet by class name, so a chart follows the reader's
+light or dark scheme.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+TOLERANCE = 0.25
+"""How far a drawn curve may be from its points, in units of the view box."""
+
+Ticks = Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Maps values to the view box `width` x `height`; the margins hold ticks and labels."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    width: float
+    height: float
+    margins: tuple[float, float, float, float] = (10, 12, 42, 50)
+    """Top, right, bottom, left."""
+    log_x: bool = False
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the plotted area."""
+        top, right, bottom, left = self.margins
+        return left, top, self.width - right, self.height - bottom
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a value lies in the view box."""
+        left, top, right, bottom = self.box
+        low, high = self.x
+        if self.log_x:
+            x, low, high = math.log(x), math.log(low), math.log(high)
+        across = (x - low) / (high - low)
+        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return left + across * (right - left), bottom - up * (bottom - top)
+
+    def path(self, points: Iterable[Sequence[float]]) -> str:
+        """Return the `d` of a path through the points, without those that change nothing."""
+        places = np.array([self.at(x, y) for x, y in points], dtype=np.float64)
+        return 'M' + 'L'.join(f'{number(x)} {number(y)}' for x, y in simplified(places))
+
+    def svg(self, content: str, label: str, x_ticks: Ticks, y_ticks: Ticks,
+            x_label: str = '', y_label: str = '') -> str:
+        """Return the chart as an `svg` element; `label` is what a screen reader says."""
+        left, top, right, bottom = self.box
+        parts = []
+        for value, text in y_ticks:
+            _, y = self.at(self.x[0], value)
+            parts.append(f'<path class="grid" d="M{number(left)} {number(y)}H{number(right)}"/>')
+            parts.append(
+                f'<text class="tick end" x="{number(left - 7)}" y="{number(y + 4)}">{text}</text>'
+            )
+        for value, text in x_ticks:
+            x, _ = self.at(value, self.y[0])
+            parts.append(f'<path class="grid" d="M{number(x)} {number(top)}V{number(bottom)}"/>')
+            parts.append(
+                f'<text class="tick mid" x="{number(x)}" y="{number(bottom + 17)}">{text}</text>'
+            )
+        if x_label:
+            parts.append(
+                f'<text class="axis mid" x="{number((left + right) / 2)}" '
+                f'y="{number(self.height - 5)}">{escape(x_label)}</text>'
+            )
+        if y_label:
+            parts.append(
+                f'<text class="axis mid" transform="translate(13 {number((top + bottom) / 2)})'
+                f'rotate(-90)">{escape(y_label)}</text>'
+            )
+        return (
+            f'<svg viewBox="0 0 {number(self.width)} {number(self.height)}" role="img" '
+            f'aria-label="{escape(label)}">{"".join(parts)}{content}</svg>'
+        )
+
+
+def number(value: float) -> str:
+    """Return a coordinate with one decimal at most."""
+    text = f'{value:.1f}'
+    return text[:-2] if text.endswith('.0') else text
+
+
+def simplified(points: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
+    """Return the points (M, 2) that keep a curve (N, 2) within `tolerance`.
+
+    Ramer 1972; Douglas & Peucker 1973.
+    """
+    if len(points) < 3:
+        return points
+    keep = np.zeros(len(points), dtype=bool)
+    keep[[0, -1]] = True
+    spans = [(0, len(points) - 1)]
+    while spans:
+        first, last = spans.pop()
+        if last - first < 2:
+            continue
+        start, along = points[first], points[last] - points[first]
+        offset = points[first + 1:last] - start
+        length = math.hypot(*along)
+        if length:
+            distance = np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0]) / length
+        else:
+            distance = np.hypot(offset[:, 0], offset[:, 1])
+        farthest = int(distance.argmax())
+        if distance[farthest] > tolerance:
+            middle = first + 1 + farthest
+            keep[middle] = True
+            spans += [(first, middle), (middle, last)]
+    return points[keep]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten in low..high, both above 0."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [factor * 10.0 ** power for power in powers for factor in (1, 2, 5)]
+    return [value for value in values if low <= value <= high]
