@@ -30,6 +30,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     'weight_noise': {'passes': 4},
     'larem': {'block_size': 2},
     'lared': {'block_size': 2},
+    'residual_flow': {'hidden': 8, 'couplings': 2, 'steps': 10},
+    'daain': {'points': 64, 'blocks': 2, 'epochs': 2},
 }
 """Settings that make a detector small enough for 32x48 pictures; the default where absent."""
 NO_OBVIOUS_CASE: frozenset[str] = frozenset()

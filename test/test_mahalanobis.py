@@ -15,14 +15,18 @@ from sklearn.metrics import roc_auc_score
 from solid_colours import solid_frames
 
 from offline_training.detectors.base import NotApplicableError
-from offline_training.detectors.class_density import ClassDensity
-from offline_training.detectors.class_features import Pooled, class_means, frame_means
-from offline_training.detectors.dense_mahalanobis import TapDistance
-from offline_training.detectors.held_out import split
-from offline_training.detectors.layer_combination import LayerCombination, separation
-from offline_training.detectors.layer_densities import against_prediction
-from offline_training.detectors.mahalanobis import Mahalanobis
-from offline_training.detectors.tied_gaussian import ClassMoments, TiedGaussian
+from offline_training.detectors.layer_density.class_density import ClassDensity
+from offline_training.detectors.layer_density.class_features import (
+    Pooled,
+    class_means,
+    frame_means,
+)
+from offline_training.detectors.layer_density.dense_mahalanobis import TapDistance
+from offline_training.detectors.layer_density.held_out import split
+from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
+from offline_training.detectors.layer_density.layer_densities import against_prediction
+from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
+from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 
 CPU = torch.device('cpu')
 

@@ -13,15 +13,12 @@ from sklearn.covariance import oas
 from sklearn.metrics import roc_auc_score
 from solid_colours import solid_frames
 
-from offline_training.detectors.class_density import ClassDensity
-from offline_training.detectors.mahalanobis import Mahalanobis
-from offline_training.detectors.residual_couplings import ClassCouplings
-from offline_training.detectors.residual_flow import (
-    ResidualFlow,
-    by_class,
-    train_couplings,
-)
-from offline_training.detectors.tied_gaussian import ClassMoments, TiedGaussian
+from offline_training.detectors.layer_density.class_density import ClassDensity
+from offline_training.detectors.layer_density.coupling_training import by_class, train_couplings
+from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
+from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
+from offline_training.detectors.layer_density.residual_flow import ResidualFlow
+from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 
 
 def generator(seed: int = 0) -> torch.Generator:

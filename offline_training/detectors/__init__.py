@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from offline_training.detectors.base import Detector
+from offline_training.detectors.daain.detector import Daain
 from offline_training.detectors.latent_density import LaRED, LaREM
+from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
+from offline_training.detectors.layer_density.residual_flow import ResidualFlow
 from offline_training.detectors.logit_scores import (
     Energy,
     MaxLogit,
@@ -31,6 +34,9 @@ _CLASSES: tuple[type[Detector], ...] = (
     WeightNoise,
     LaREM,
     LaRED,
+    Mahalanobis,
+    ResidualFlow,
+    Daain,
 )
 
 DETECTORS: dict[str, type[Detector]] = {each.spec.name: each for each in _CLASSES}

@@ -10,10 +10,10 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.detectors.base import DetectorSpec, Frames, Watched, not_fitted
-from offline_training.detectors.dense_mahalanobis import MahalanobisMap, TapDistance
-from offline_training.detectors.held_out import Indices, pictures, split
-from offline_training.detectors.layer_densities import LayerDensities
-from offline_training.detectors.tied_gaussian import ClassMoments, TiedGaussian
+from offline_training.detectors.layer_density.dense_mahalanobis import MahalanobisMap, TapDistance
+from offline_training.detectors.layer_density.held_out import Indices, pictures, split
+from offline_training.detectors.layer_density.layer_densities import LayerDensities
+from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from ros2_ood_monitor.manifest import MAP_STRIDE
 
 

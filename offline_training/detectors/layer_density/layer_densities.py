@@ -18,12 +18,16 @@ from offline_training.detectors.base import (
     Watched,
     not_fitted,
 )
-from offline_training.detectors.class_density import ClassDensity
-from offline_training.detectors.class_features import Pooled, class_means, frame_means
-from offline_training.detectors.held_out import Indices, pictures
-from offline_training.detectors.layer_combination import LayerCombination, separation
-from offline_training.detectors.residual_couplings import ClassCouplings
-from offline_training.detectors.tied_gaussian import ClassMoments, TiedGaussian
+from offline_training.detectors.layer_density.class_density import ClassDensity
+from offline_training.detectors.layer_density.class_features import (
+    Pooled,
+    class_means,
+    frame_means,
+)
+from offline_training.detectors.layer_density.held_out import Indices, pictures
+from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
+from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
+from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 
 
 class LayerDensities(Detector):

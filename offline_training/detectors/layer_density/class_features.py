@@ -22,7 +22,7 @@ def class_means(tap: Tensor, labels: Tensor, num_classes: int, min_share: float)
     """Average a tap (B, C, h, w) over the pixels of each class in labels (B, H, W).
 
     A label map of another size is shrunk by area, so that a cell on a border counts for each class
-    with its share. Classes with less than `min_share` of the frame are absent: averages of few
+    with its share. Classes with no more than `min_share` of the frame are absent: averages of few
     pixels say little. Labels of `num_classes` and above are void and belong to no class.
     """
     # Comparisons, not one_hot: void labels fall out, and engines have no trouble with them.
@@ -33,7 +33,7 @@ def class_means(tap: Tensor, labels: Tensor, num_classes: int, min_share: float)
     # Normalised before the product: sums over a whole map overflow in half precision.
     weights = weights / weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
     values = torch.bmm(weights, tap.flatten(2).transpose(1, 2))
-    return Pooled(values, (share > 0) & (share >= min_share))
+    return Pooled(values, share > min_share)
 
 
 def frame_means(tap: Tensor, class_known: bool) -> Pooled:

@@ -1,0 +1,1 @@
+"""Class-conditional densities of pooled taps: Mahalanobis and Residual Flow."""
