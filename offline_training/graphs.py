@@ -74,11 +74,13 @@ class TapGraph(nn.Module):
         return score
 
 
-def tap_shapes(backbone: Backbone, height: int, width: int) -> dict[str, tuple[int, int]]:
+def tap_shapes(backbone: nn.Module, height: int, width: int) -> dict[str, tuple[int, int]]:
     """Return channels and stride of every tap of `backbone` for an input of this size."""
     device = next(backbone.parameters()).device
     with torch.inference_mode():
-        _, taps = backbone.features(torch.zeros(1, 3, height, width, device=device))
+        _, taps = backbone.features(  # type: ignore[operator]
+            torch.zeros(1, 3, height, width, device=device)
+        )
     return {name: (tap.shape[1], round(width / tap.shape[-1])) for name, tap in taps.items()}
 
 

@@ -31,6 +31,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     'larem': {'block_size': 2},
     'lared': {'block_size': 2},
     'residual_flow': {'hidden': 8, 'couplings': 2, 'steps': 10},
+    'obsnet': {
+        'epochs': 10, 'crop': 1.0, 'zoom': 1.0, 'paste': 1.0, 'learning_rate': 1e-2,
+    },
+    'light_observer': {
+        'epochs': 40, 'width': 16, 'batch_size': 4, 'max_objects': 2, 'learning_rate': 1e-2,
+        'attack_share': 0.0,
+    },
+    'dense_flow': {'channels': 12, 'hidden': 8, 'layers': 2, 'epochs': 3},
     'daain': {'points': 64, 'blocks': 2, 'epochs': 2},
 }
 """Settings that make a detector small enough for 32x48 pictures; the default where absent."""

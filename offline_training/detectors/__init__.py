@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from offline_training.detectors.base import Detector
 from offline_training.detectors.daain.detector import Daain
+from offline_training.detectors.dense_flow import DenseFlowDensity
 from offline_training.detectors.latent_density import LaRED, LaREM
 from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
 from offline_training.detectors.layer_density.residual_flow import ResidualFlow
+from offline_training.detectors.light_observer import LightObserver
 from offline_training.detectors.logit_scores import (
     Energy,
     MaxLogit,
@@ -16,6 +18,7 @@ from offline_training.detectors.logit_scores import (
 )
 from offline_training.detectors.mc_augmentation import McAugmentation
 from offline_training.detectors.mc_dropout import McDropBlock, McDropout
+from offline_training.detectors.obsnet import ObsNet
 from offline_training.detectors.odin import Odin
 from offline_training.detectors.standardized_max_logit import StandardizedMaxLogit
 from offline_training.detectors.weight_noise import WeightNoise
@@ -37,6 +40,9 @@ _CLASSES: tuple[type[Detector], ...] = (
     Mahalanobis,
     ResidualFlow,
     Daain,
+    ObsNet,
+    LightObserver,
+    DenseFlowDensity,
 )
 
 DETECTORS: dict[str, type[Detector]] = {each.spec.name: each for each in _CLASSES}

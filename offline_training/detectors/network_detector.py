@@ -1,0 +1,69 @@
+"""Detectors that are networks shaped by the watched one: its taps, its size, its topology."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from offline_training.detectors.base import Detector, Watched, not_fitted
+
+
+class NetworkDetector(Detector):
+    """Base of detectors whose network is built when the watched one is met.
+
+    A file is read without a watched network, so the weights are held as plain buffers; subclasses
+    give the shape of the network (`build`), train one and hand it to `keep`.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.weights = nn.Module()
+        # In a tuple, because its tensors are stand-ins that belong into no state dictionary.
+        self._shape: tuple[nn.Module, int, int, nn.Module] | None = None
+
+    @abstractmethod
+    def build(self, watched: Watched, height: int, width: int) -> nn.Module:
+        """Return the untrained network for pictures of this size; its weights are never used."""
+
+    def keep(self, network: nn.Module) -> None:
+        """Hold the weights of a trained network."""
+        self._hold({
+            name: tensor.detach() for name, tensor in network.state_dict().items()
+            # Counts for averaging while training; nothing reads them afterwards.
+            if not name.endswith('num_batches_tracked')
+        })
+
+    def network(self, watched: Watched, images: Tensor) -> nn.Module:
+        """Return the network for pictures (B, H, W, 3), in evaluation mode, without weights."""
+        height, width = images.shape[1:3]
+        if not list(self.weights.buffers()):
+            raise not_fitted(self.spec)
+        if self._shape is None or self._shape[:3] != (watched.network, height, width):
+            network = self.build(watched, height, width).eval()
+            self._shape = watched.network, height, width, network
+        return self._shape[3]
+
+    def call(self, network: nn.Module, *inputs: Any) -> Tensor:
+        """Run what `network` returned with the weights that are held, without gradients."""
+        weights = {name.replace('/', '.'): value for name, value in self.weights.named_buffers()}
+        with torch.no_grad():
+            result: Tensor = functional_call(network, weights, inputs)
+        return result
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Take over saved tensors, whatever network they are of."""
+        prefix = 'weights.'
+        self._hold({
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items() if name.startswith(prefix)
+        })
+        super().adopt(tensors)
+
+    def _hold(self, tensors: dict[str, Tensor]) -> None:
+        self.weights = nn.Module()
+        for name, tensor in tensors.items():
+            self.weights.register_buffer(name.replace('.', '/'), tensor.clone())

@@ -1,0 +1,125 @@
+"""ObsNet (Besnier, Bursuc, Picard, Briot, ICCV 2021): a second network that sees failures."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from offline_training.detectors.base import (
+    DetectorSpec,
+    Frames,
+    NotApplicableError,
+    Watched,
+)
+from offline_training.detectors.fit_progress import fit_progress
+from offline_training.detectors.network_detector import NetworkDetector
+from offline_training.detectors.obsnet_network import (
+    Layout,
+    ObserverNetwork,
+    SmallObserver,
+    block_inputs,
+    initialise,
+)
+from offline_training.detectors.obsnet_training import Training, steps, train
+
+
+class ObsNet(NetworkDetector):
+    """The logit of "the segmentation is wrong here" from an observer network, per pixel.
+
+    The observer is a copy of the watched network with one output. It sees the picture and, added
+    at the input of each block, what the same block of the watched network receives; it learns
+    from local attacks on the watched network. `Training` lists the settings of the training.
+
+    Ablations of the paper: `image=False` (the observer sees the features alone), `residual=False`
+    (it sees the picture alone), `small=True` (only the last blocks), `pretrained=False` (random
+    weights at the start), `attack=None` (only natural failures).
+
+    Raises:
+        ValueError: a setting is out of its range, or the observer would see nothing.
+    """
+
+    spec = DetectorSpec(
+        name='obsnet',
+        paper='Besnier et al., Triggering Failures: Out-Of-Distribution Detection by Learning '
+        'from Local Adversarial Attacks in Semantic Segmentation, 2021',
+        inputs='image, taps',
+        passes=2,
+        gradients=False,
+        exportable=True,
+        levels=('pixel', 'frame'),
+    )
+
+    def __init__(
+        self,
+        image: bool = True,
+        residual: bool = True,
+        small: bool = False,
+        pretrained: bool = True,
+        **training: Any,
+    ):
+        settings = Training(**training)
+        super().__init__(
+            image=image, residual=residual, small=small, pretrained=pretrained,
+            **dataclasses.asdict(settings),
+        )
+        if not (residual or (image and not small)):
+            raise ValueError(
+                'the observer would see neither the picture nor the features; leave residual '
+                'True, or image True and small False'
+            )
+        self.training_settings = settings
+
+    def fit(self, watched: Watched, frames: Frames) -> Self:
+        """Train the observer on attacked normal pictures.
+
+        Raises:
+            NotApplicableError: the watched network is a classifier or not made of blocks.
+            FloatingPointError: the training diverged.
+        """
+        training = self.training_settings
+        with torch.random.fork_rng():
+            torch.manual_seed(training.seed)
+            observer = self.build(watched, *frames.labels[0].shape)
+            initialise(
+                observer, watched.network if self.settings['pretrained'] else None, watched.device
+            )
+
+            def observe(pixels: Tensor) -> tuple[Tensor, Tensor]:
+                with torch.no_grad():
+                    x, features, logits = self._look(watched, pixels, observer)
+                return observer(x, features), logits
+
+            with fit_progress(self.spec.name, steps(frames, training)) as advance:
+                train(observer, observe, watched, frames, training, advance)
+        self.keep(observer)
+        return self
+
+    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
+        network = self.network(watched, images)
+        with torch.no_grad():
+            x, features, _ = self._look(watched, images, network)
+        return self.call(network, x, features)
+
+    def build(self, watched: Watched, height: int, width: int) -> nn.Module:
+        try:
+            layout = Layout(watched.network, height, width)
+        except (AttributeError, IndexError, ValueError) as error:
+            raise NotApplicableError(
+                f'{self.spec.name} cannot copy this network ({error}); use a segmentation network '
+                'made of modules'
+            ) from error
+        return SmallObserver(layout) if self.settings['small'] else ObserverNetwork(layout)
+
+    def _look(
+        self, watched: Watched, images: Tensor, observer: nn.Module
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Return the observer's picture (B, 3, H, W), its features and the target's logits."""
+        x = watched.normalize(images)  # type: ignore[operator]
+        names: tuple[str, ...] = observer.blocks if self.settings['residual'] else ()
+        with block_inputs(watched.network, names) as features:
+            logits, _ = watched.network.features(x)  # type: ignore[operator]
+        return x if self.settings['image'] else torch.zeros_like(x), features, logits
