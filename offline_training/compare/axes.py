@@ -105,13 +105,12 @@ def simplified(points: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
         first, last = spans.pop()
         if last - first < 2:
             continue
-        start, along = points[first], points[last] - points[first]
-        offset = points[first + 1:last] - start
-        length = math.hypot(*along)
-        if length:
-            distance = np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0]) / length
-        else:
-            distance = np.hypot(offset[:, 0], offset[:, 1])
+        along = points[last] - points[first]
+        offset = points[first + 1:last] - points[first]
+        square = float(along @ along)
+        # From the segment, not the line through it: a path may turn back on itself.
+        share = np.clip(offset @ along / square, 0, 1) if square else np.zeros(len(offset))
+        distance = np.hypot(*(offset - share[:, None] * along).T)
         farthest = int(distance.argmax())
         if distance[farthest] > tolerance:
             middle = first + 1 + farthest

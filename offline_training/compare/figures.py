@@ -104,7 +104,7 @@ def histogram_figure(histogram: Mapping[str, Sequence[float]]) -> str:
     if len(edges) < 2 or edges[-1] <= edges[0]:
         return ''
     peak = max(max(values, default=0) for values in heights.values()) or 1.0
-    axes = Axes((edges[0], edges[-1]), (0, 1.05 * peak), 220, 110, (4, 8, 20, 8))
+    axes = Axes((edges[0], edges[-1]), (0, 1.05 * peak), 220, 130, (4, 8, 20, 8))
     parts = []
     for kind, values in heights.items():
         outline = [(edges[0], 0.0)]
@@ -124,7 +124,7 @@ def histogram_figure(histogram: Mapping[str, Sequence[float]]) -> str:
 
 def reliability_figure(reliability: Mapping[str, Sequence[float | None]]) -> str:
     """Return accuracy against confidence; the area of a dot is its bin's share of samples."""
-    axes = Axes((0, 1), (0, 1), 220, 210, (8, 10, 38, 34))
+    axes = Axes((0, 1), (0, 1), 220, 200, (8, 10, 38, 48))
     rows = zip(
         reliability['confidence'], reliability['accuracy'], reliability['samples'], strict=False
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from html import escape
 from typing import Any
 
 NOTHING = '–'
@@ -19,6 +20,11 @@ def percent(value: Any) -> str:
     """Return a share in 0..1 in percent with one decimal, without the sign: 0.9712 is '97.1'."""
     number = finite(value)
     return NOTHING if number is None else f'{100 * number:.1f}'
+
+
+def breakable(name: str) -> str:
+    """Return a name as HTML that may be broken after an underscore."""
+    return escape(name).replace('_', '_<wbr>')
 
 
 def interval(bounds: Any) -> str:

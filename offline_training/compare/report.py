@@ -107,8 +107,9 @@ def _sections(
         found.append(('cost', 'Quality against cost', _cost(standings, hues), []))
         found.append((
             'table', 'All detectors on all sets',
-            '<p>Bold is the best of a column. AUROC below 50 % is orange. '
-            'Click a column to sort by it, a detector to mark it in every chart.</p>'
+            '<p>Bold is the best of a column. AUROC below 50 % is orange, with ⇅ where the score '
+            'looks sign-flipped. Click a column to sort by it, a detector to mark it in every '
+            'chart.</p>'
             + heat_table(standings), [],
         ))
     anchors = {one['name']: f'set-{index}' for index, one in enumerate(standings.table['sets'])}
@@ -137,8 +138,9 @@ def _sections(
 def _cost(standings: Standings, hues: Mapping[str, Mapping[str, int]]) -> str:
     charts = cost(standings, hues)
     return charts and (
-        '<p>Up and left is better. The line joins the detectors that no other one beats in both. '
-        'A ring cannot be exported to an engine. Milliseconds include the watched network.</p>'
+        '<p>Up and left is better; the dotted line joins the detectors that no other one beats in '
+        'both. A ring cannot be exported to an engine. Milliseconds include the watched network. '
+        'Both axes are logarithmic: equal steps up halve what is missing to 100 %.</p>'
         + charts
     )
 

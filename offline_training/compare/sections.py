@@ -17,7 +17,7 @@ from offline_training.compare.figures import (
     reliability_figure,
     roc_figure,
 )
-from offline_training.compare.formatting import finite, percent, three_digits
+from offline_training.compare.formatting import breakable, finite, percent, three_digits
 from offline_training.compare.panels import Panel
 from offline_training.compare.standings import Standings, group_title
 from offline_training.compare.tables import full_table, short_table
@@ -44,7 +44,7 @@ def summary(standings: Standings) -> str:
         over = f'mean AUROC over {len(sets)} sets' if len(sets) > 1 else 'AUROC'
         cards.append(
             f'<div class="card"><h3>{escape(group_title(group))}</h3>'
-            f'<p class="winner">{escape(best)}</p>'
+            f'<p class="winner">{breakable(best)}</p>'
             f'<p><b class="big">{percent(value)}</b> % {over}<br>'
             f'{three_digits(standings.milliseconds(best))} ms per frame</p>{cheaper}</div>'
         )
@@ -68,7 +68,7 @@ def _cheaper(standings: Standings, group: str, order: Sequence[str]) -> str:
     name = min(close, key=lambda name: close[name])
     mean = standings.mean(name, group, 'auroc')
     return (
-        f'<p class="faint">Cheaper: <b>{escape(name)}</b>, {percent(mean)} % at '
+        f'<p class="faint">Cheaper: <b>{breakable(name)}</b>, {percent(mean)} % at '
         f'{three_digits(close[name])} ms</p>'
     )
 
@@ -153,7 +153,7 @@ def _histograms(
     names: Sequence[str],
 ) -> str:
     figures = ''.join(
-        f'<figure><figcaption>{escape(name)} '
+        f'<figure><figcaption>{breakable(name)} '
         f'<span class="value">{percent(standings.measure(name, set_name, "auroc"))}</span>'
         f'</figcaption>{histogram_figure(curves[name]["histogram"])}</figure>'
         for name in names if (curves.get(name) or {}).get('histogram')
@@ -178,7 +178,7 @@ def _reliability(
             continue
         calibration = standings.results[name, set_name].get('calibration') or {}
         parts.append(
-            f'<figure><figcaption>{escape(name)} <span class="value">ECE '
+            f'<figure><figcaption>{breakable(name)} <span class="value">ECE '
             f'{percent(calibration.get("ece"))}</span></figcaption>'
             f'{reliability_figure(diagram)}</figure>'
         )
@@ -201,10 +201,11 @@ def segmentation(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         after = finite(row['miou'])
         change = after / before - 1 if before and after is not None else None
+        lost = '' if row is clean else percent(change).replace('-', '−')
         noise = finite(row.get('psnr'))
         lines.append(
             f'<tr><th class="name" scope="row">{escape(row["name"])}</th>'
-            f'<td>{percent(after)}</td><td>{"" if row is clean else percent(change)}</td>'
+            f'<td>{percent(after)}</td><td>{lost}</td>'
             f'<td>{"" if noise is None else f"{noise:.1f}"}</td></tr>'
         )
         if row is not clean:
@@ -218,7 +219,10 @@ def segmentation(rows: Sequence[Mapping[str, Any]]) -> str:
         '<th>mIoU, %</th><th>Change, %</th><th>PSNR, dB</th></tr></thead>'
         f'<tbody>{"".join(lines)}</tbody></table></div>'
     )
-    return f'{table}<div class="bars">{"".join(parts)}</div>'
+    return (
+        '<p>Intersection over union per class: the pale bar is the clean frames, the coloured '
+        f'bar the attacked ones.</p>{table}<div class="bars">{"".join(parts)}</div>'
+    )
 
 
 def panel_figures(panels: Sequence[Panel]) -> str:

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from offline_training.compare.formatting import NOTHING, finite, interval, percent, three_digits
+from offline_training.compare.formatting import (
+    NOTHING,
+    breakable,
+    finite,
+    interval,
+    percent,
+    three_digits,
+)
 from offline_training.compare.standings import (
     MEASURES,
     Standings,
@@ -51,7 +58,7 @@ def heat_table(standings: Standings) -> str:
             )
     rows = {
         name: [
-            f'<tr data-detector="{escape(name)}"><th class="name" scope="row">{escape(name)}'
+            f'<tr data-detector="{escape(name)}"><th class="name" scope="row">{breakable(name)}'
             f'</th><td>{three_digits(standings.milliseconds(name))}</td>'
         ]
         for name in names
@@ -146,7 +153,8 @@ def short_table(standings: Standings, one: Mapping[str, Any], hues: Mapping[str,
         )
         rows.append(
             f'<tr data-detector="{escape(name)}"><th class="name" scope="row">'
-            f'<i class="swatch fill{hues[name]}"></i>{escape(name)}</th>{cells}</tr>'
+            f'<i class="swatch fill{hues[name]}"></i><span>{breakable(name)}</span></th>'
+            f'{cells}</tr>'
         )
     return (
         '<div class="scroll"><table class="short"><thead><tr><th class="name">Detector</th>'
@@ -208,7 +216,8 @@ def detector_table(standings: Standings) -> str:
         skipped = f'<br><span class="flip">left out: {escape(row["skipped"])}</span>' if row.get(
             'skipped') else ''
         rows.append(
-            f'<tr data-detector="{escape(name)}"><th class="name" scope="row">{escape(name)}</th>'
+            f'<tr data-detector="{escape(name)}">'
+            f'<th class="name" scope="row">{breakable(name)}</th>'
             f'<td class="text">{escape(str(row["paper"]))}{skipped}</td>'
             f'<td class="text">{escape(str(row["inputs"]))}</td><td>{row["passes"]:d}</td>'
             f'<td class="text">{_yes(row["gradients"])}</td>'
