@@ -1,0 +1,165 @@
+"""Adversarial training with the malicious autoencoder: attacker and victim learn in turn.
+
+Only a copy of the victim learns; the network that is watched stays as it is. While one side
+learns, the other is frozen. Source: shguan10/cat_coop, 2019 (its freeze switch).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from offline_training.attacks.attack_damage import answers
+from offline_training.attacks.autoencoder_training import (
+    AttackSettings,
+    AutoencoderTraining,
+    batch_indices,
+    victim_loss,
+    victim_weights,
+)
+from offline_training.attacks.malicious_autoencoder import MaliciousAutoencoder
+from offline_training.detectors.base import Frames, Watched
+from offline_training.storage import read_checkpoint, write_checkpoint
+
+
+@dataclass(frozen=True)
+class VictimSettings:
+    """How the victim's copy learns to resist, in each round."""
+
+    rounds: int
+    steps: int = 200
+    learning_rate: float = 2e-4
+    clean_share: float = 0.5
+    """Weight of the loss on frames that are not attacked; without them the victim forgets."""
+
+    def __post_init__(self) -> None:
+        for name in ('rounds', 'steps'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} is {getattr(self, name)} but must be at least 1')
+        if not (self.learning_rate > 0 and 0 <= self.clean_share < 1):
+            raise ValueError(
+                f'learning_rate is {self.learning_rate} and clean_share {self.clean_share}, but '
+                'they must be above 0, and from 0 to below 1'
+            )
+
+
+def trainable_copy(watched: Watched) -> Watched:
+    """Return a copy whose network wants gradients; the watched network shares nothing with it.
+
+    It stays in evaluation mode: its batch statistics are those of normal driving, and attacked
+    pictures must not move them.
+    """
+    victim = copy.deepcopy(watched)
+    victim.network.requires_grad_(True)
+    return victim
+
+
+def harden(
+    victim: Watched,
+    attacker: nn.Module,
+    train: Frames,
+    attack: AttackSettings,
+    settings: VictimSettings,
+    seed: int,
+    on_step: Callable[[], object] = lambda: None,
+) -> float:
+    """Train `victim` (see `trainable_copy`) on attacked and clean frames; return the mean loss.
+
+    The attacker stays as it is. Batches are drawn from `seed`, as large as the attack's.
+    """
+    device = victim.device
+    wanted = [p for p in victim.network.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(wanted, settings.learning_rate)
+    weights: Tensor | None = None
+    losses = []
+    for step in range(settings.steps):
+        chosen = batch_indices(len(train.images), attack.batch_size, step, seed)
+        images = torch.from_numpy(np.stack([train.images[i] for i in chosen])).float().to(device)
+        labels = torch.from_numpy(np.stack([train.labels[i] for i in chosen])).long().to(device)
+        with torch.no_grad():
+            attacked = attacker(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        loss = torch.zeros((), device=device)
+        for pictures, share in (
+            (attacked, 1 - settings.clean_share), (images, settings.clean_share)
+        ):
+            if share == 0:
+                continue
+            logits = victim(pictures)
+            if weights is None:
+                weights = victim_weights(
+                    list(train.labels), victim.num_classes, logits.shape[1]
+                ).to(device)
+            loss = loss + share * victim_loss(logits, labels, weights, victim.num_classes)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the victim's loss became {loss.item()} at step {step}; lower its learning rate "
+                'and start again'
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        on_step()
+    return float(np.mean(losses))
+
+
+def train_alternately(
+    watched: Watched,
+    train: Frames,
+    val: Frames,
+    attack: AttackSettings,
+    settings: VictimSettings,
+    folder: Path,
+    bars: Progress,
+) -> tuple[MaliciousAutoencoder, nn.Module, list[dict[str, Any]]]:
+    """Train a new attacker and then the victim, round after round, and one last attacker.
+
+    Returns the last attacker, the hardened copy of the network, and one row per round: the
+    copy's validation mIoU (0..1) clean, under the attacker of the round (`attacked`), and, once it
+    has learnt, under that same attacker again (`hardened`). Only the last row has no `hardened`:
+    it tells what an attacker that knows the hardened victim still does. Continues from the
+    checkpoints in `folder`.
+    """
+    victim = trainable_copy(watched)
+    path = folder / 'victim.pt'
+    rows: list[dict[str, Any]] = []
+    if state := read_checkpoint(path):
+        victim.network.load_state_dict(state['victim'])
+        rows = state['rows']
+    bar = bars.add_task('victim', total=settings.rounds * settings.steps,
+                        completed=len(rows) * settings.steps)
+    while True:
+        number = len(rows)
+        victim.network.requires_grad_(False)
+        training = AutoencoderTraining(
+            victim, train, val, attack, folder / f'attacker{number}.pt'
+        )
+        attacker = training.run(bars)
+        row: dict[str, Any] = {
+            'round': number, 'clean': _miou(victim, val), 'attacked': _miou(victim, val, attacker),
+        }
+        if number == settings.rounds:
+            return attacker, victim.network.eval(), [*rows, row]
+        victim.network.requires_grad_(True)
+        harden(victim, attacker, train, attack, settings, attack.seed + number,
+               lambda: bars.advance(bar))
+        row['hardened'] = _miou(victim, val, attacker)
+        bars.console.print(
+            f'round {number}: val mIoU clean {100 * row["clean"]:.2f}, attacked '
+            f'{100 * row["attacked"]:.2f}, hardened {100 * row["hardened"]:.2f}'
+        )
+        rows.append(row)
+        write_checkpoint(path, {'victim': victim.network.state_dict(), 'rows': rows})
+
+
+def _miou(victim: Watched, val: Frames, attacker: nn.Module | None = None) -> float:
+    samples = zip(val.images, val.labels, strict=True)
+    return answers(victim, samples, attacker).matrix.miou('void_ignored')

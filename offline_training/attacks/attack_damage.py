@@ -1,0 +1,141 @@
+"""What an attack on whole frames does to a network: IoU per class before and after, and its PSNR.
+
+Attacked frames are rounded to bytes, as a camera would deliver them, before the network sees them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from offline_training.attacks.malicious_autoencoder import psnr, squared_change
+from offline_training.data.base import VOID
+from offline_training.detectors.base import Watched
+from offline_training.evaluation.segmentation import ConfusionMatrix, VoidProtocol
+
+UInt8Array = NDArray[np.uint8]
+
+
+@dataclass(eq=False)
+class Answers:
+    """How a network labelled frames, and how much each had been changed before."""
+
+    matrix: ConfusionMatrix
+    squared_changes: list[float] = field(default_factory=list)
+    """Mean squared change of each frame, in squared grey levels."""
+
+    @property
+    def psnr(self) -> float:
+        """PSNR in dB of the squared change of all frames together: never above `mean_psnr`."""
+        return psnr(float(np.mean(self.squared_changes)))
+
+    @property
+    def mean_psnr(self) -> float:
+        """Mean over the frames of their PSNR in dB."""
+        return float(np.mean([psnr(change) for change in self.squared_changes]))
+
+
+def attack_picture(attacker: nn.Module, image: UInt8Array) -> tuple[UInt8Array, float]:
+    """Return the attacked picture uint8 (H, W, 3) and its mean squared change in grey levels².
+
+    `image` is uint8 (H, W, 3) in the colour order that the attacker is for.
+    """
+    device = next(attacker.parameters()).device
+    with torch.inference_mode():
+        pixels = torch.from_numpy(image)[None].to(device).permute(0, 3, 1, 2).float()
+        attacked = attacker(pixels).round()
+        change = squared_change(attacked, pixels).item()
+        picture = attacked[0].to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    return picture, change
+
+
+def answers(
+    watched: Watched,
+    samples: Iterable[tuple[UInt8Array, UInt8Array]],
+    attacker: nn.Module | None = None,
+) -> Answers:
+    """Ask the network for the labels of frames, attacked first if an attacker is given.
+
+    `samples` are pictures uint8 (H, W, 3) in model colour order at network size, and labels uint8
+    (H', W'), with which the answers are compared at label size; labels that are no class (void,
+    unknown objects) count as void.
+    """
+    classes = watched.num_classes
+    result = Answers(ConfusionMatrix(classes))
+    for image, labels in samples:
+        change = 0.0
+        if attacker is not None:
+            image, change = attack_picture(attacker, image)
+        with torch.inference_mode():
+            logits = watched(torch.from_numpy(image)[None].to(watched.device))
+            guess = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+        if guess.shape != labels.shape:
+            guess = cv2.resize(guess, labels.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        result.matrix.update(
+            np.where(labels < classes, labels, VOID), np.where(guess < classes, guess, VOID)
+        )
+        result.squared_changes.append(change)
+    return result
+
+
+def damage_report(
+    before: Answers, after: Answers, class_names: list[str], protocol: VoidProtocol
+) -> dict[str, Any]:
+    """Return plain values: figures before and after in percent, PSNRs in dB (None = unchanged).
+
+    `relative_fall` is the share of the mean IoU that the attack takes away, in percent;
+    `psnr` is that of the mean squared change, `mean_psnr` the mean over frames.
+    """
+    plain, attacked = (part.matrix.report(class_names, protocol) for part in (before, after))
+    fall = 100 * (1 - attacked['miou'] / plain['miou']) if plain['miou'] > 0 else 0.0
+    return {
+        'before': plain,
+        'after': attacked,
+        'relative_fall': round(fall, 2),
+        'psnr': _finite(after.psnr),
+        'mean_psnr': _finite(after.mean_psnr),
+        'lowest_psnr': _finite(min(map(psnr, after.squared_changes))),
+        'frames': len(after.squared_changes),
+        'protocol': protocol,
+    }
+
+
+def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
+    """Draw the IoU of each class before and after the attack as a PNG bar chart."""
+    # Imported when asked for, and without pyplot, which would look for a screen.
+    from matplotlib.figure import Figure
+
+    before, after = report['before'], report['after']
+    names = [*before['iou'], 'mean']
+    figure = Figure(figsize=(1.6 + 0.7 * len(names), 4.2), layout='constrained')
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    for part, shift, color, label in (
+        (before, -0.2, '#4477aa', 'as the camera sees it'), (after, 0.2, '#cc6677', 'attacked')
+    ):
+        values = [*(value or 0.0 for value in part['iou'].values()), part['miou']]
+        bars = axes.bar(places + shift, values, 0.4, color=color, label=label)
+        axes.bar_label(bars, fmt='%.0f', fontsize=8, padding=1)
+    axes.set_xticks(places, names, rotation=35, ha='right')
+    axes.set_ylim(0, 105)
+    axes.set_ylabel('IoU in %')
+    strength = 'unchanged' if report['psnr'] is None else f'PSNR {report["psnr"]:.1f} dB'
+    axes.set_title(f'Malicious autoencoder, {strength}: mean IoU falls by '
+                   f'{report["relative_fall"]:.0f} %')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(frameon=False, ncols=2, loc='upper right')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None
