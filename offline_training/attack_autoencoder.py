@@ -1,0 +1,296 @@
+r"""The malicious autoencoder: train it against a network, attack pictures, report the damage.
+
+    python -m offline_training.attack_autoencoder train \
+        --config config/training/camvid_espnet.yaml --weights ESPNET.pth \
+        --data-dir ../shared/camvid --psnr 18.5 --output runs/attacker
+    python -m offline_training.attack_autoencoder apply \
+        --attacker runs/attacker/attacker.safetensors --images PICTURES --output ATTACKED
+    python -m offline_training.attack_autoencoder report \
+        --config config/training/camvid_espnet.yaml --weights ESPNET.pth \
+        --data-dir ../shared/camvid --attacker runs/attacker/attacker.safetensors --output REPORT
+
+`train` chooses by the val split. With `--rounds N` attacker and victim learn in turn; the copy of
+the victim that learnt is written as victim.safetensors, which --weights of `report` reads. The
+public checkpoint mal.pt is an attacker file too. All IoU are percentages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from offline_training.attacks.alternate_training import VictimSettings, train_alternately
+from offline_training.attacks.attack_damage import (
+    answers,
+    attack_picture,
+    damage_report,
+    draw_iou_bars,
+)
+from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
+from offline_training.attacks.malicious_autoencoder import (
+    MaliciousAutoencoder,
+    channels_reversed,
+    export_attacker,
+    load_attacker,
+    psnr,
+    save_attacker,
+)
+from offline_training.backbones import build_backbone
+from offline_training.backbones.checkpoints import load_checkpoint
+from offline_training.config import Config, ConfigError
+from offline_training.config_file import load_config
+from offline_training.context import Context, choose_device, network_image, open_dataset
+from offline_training.data.base import DataError, SegmentationDataset, files_by_stem, read_image
+from offline_training.detectors.base import Frames, Watched
+from offline_training.evaluation.segmentation import VOID_PROTOCOLS
+from offline_training.memory import keep_freed_memory
+from offline_training.normalization import Normalize
+from offline_training.storage import StorageError, write_json, write_tensors
+
+USER_ERRORS = (ConfigError, DataError, StorageError, FloatingPointError)
+
+
+def watched_network(config: Config, weights: Path, num_classes: int) -> Watched:
+    """Return the network of a configuration, frozen, on its device."""
+    network = build_backbone(
+        config.backbone.architecture, num_classes=num_classes + int(config.backbone.train_void)
+    )
+    load_checkpoint(network, weights)
+    watched = Watched(network, Normalize(config.input), num_classes)
+    return watched.to(choose_device(config.device))
+
+
+def in_color_order(attacker: MaliciousAutoencoder, config: Config) -> MaliciousAutoencoder:
+    """Turn an attacker for RGB into one for the network's colour order, or back."""
+    return channels_reversed(attacker) if config.input.color_order == 'bgr' else attacker
+
+
+def train(
+    config: Config, weights: Path, attack: AttackSettings, victim: VictimSettings | None,
+    output: Path, resume: bool,
+) -> dict[str, Any]:
+    """Write attacker.safetensors, attacker.onnx, training.json, and with `victim` its copy.
+
+    The attacker's files are for RGB pictures. Return what training.json holds.
+    """
+    context = Context(config, output, choose_device(config.device))
+    watched = watched_network(config, weights, len(context.train.class_names))
+    frames, val = (
+        Frames(data.images, data.labels) for data in (context.train_data, context.val_data)
+    )
+    folder = output / 'checkpoints'
+    if not resume and folder.is_dir():
+        shutil.rmtree(folder)
+    record: dict[str, Any] = {
+        'attack': dataclasses.asdict(attack), 'weights': weights.name, 'config': config.name,
+    }
+    with context.progress() as bars:
+        if victim is None:
+            training = AutoencoderTraining(watched, frames, val, attack, folder / 'attacker.pt')
+            attacker = training.run(bars)
+            record['history'] = [
+                {key: value if math.isfinite(value) else None for key, value in row.items()}
+                for row in training.history
+            ]
+            if not training.keeps_psnr:
+                context.console.print(
+                    f'warning: no attacker kept {attack.psnr:g} dB on val; the one with the '
+                    'highest PSNR was written. Give more --steps, or a larger --width.'
+                )
+        else:
+            attacker, hardened, rows = train_alternately(
+                watched, frames, val, attack, victim, folder, bars
+            )
+            record |= {'victim': dataclasses.asdict(victim), 'rounds': rows}
+            write_tensors(output / 'victim.safetensors', hardened.state_dict())
+    attacker = in_color_order(attacker.cpu(), config)
+    save_attacker(output / 'attacker.safetensors', attacker)
+    export_attacker(
+        output / 'attacker.onnx', attacker, config.input.height, config.input.width
+    )
+    write_json(output / 'training.json', record)
+    return record
+
+
+def apply(attacker: MaliciousAutoencoder, images: Path, output: Path) -> dict[str, float | None]:
+    """Attack every picture of a folder at its own size; write PNG files of the same stems.
+
+    Return the PSNR in dB by stem, None for a picture that did not change.
+    """
+    result: dict[str, float | None] = {}
+    files = files_by_stem(images)
+    if output.resolve() == images.resolve():
+        raise DataError(f'{output} is the folder of the pictures: give another --output.')
+    output.mkdir(parents=True, exist_ok=True)
+    for stem, path in track(files.items(), 'attacking', console=Console(stderr=True)):
+        attacked, change = attack_picture(attacker, read_image(path))
+        target = output / f'{stem}.png'
+        if not cv2.imwrite(str(target), cv2.cvtColor(attacked, cv2.COLOR_RGB2BGR)):
+            raise StorageError(f'{target} cannot be written; check the folder and the disk')
+        result[stem] = round(psnr(change), 3) if change > 0 else None
+    return result
+
+
+def report(
+    config: Config, weights: Path, attacker: MaliciousAutoencoder, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Return the IoU per class of one split before and after the attack, and the PSNR."""
+    dataset = open_dataset(config, options.split)
+    names = list(dataset.class_names)
+    watched = watched_network(config, weights, len(names))
+    attacker = in_color_order(attacker, config).to(watched.device)
+    before = answers(watched, _samples(dataset, config, f'{options.split} as it is'))
+    after = answers(watched, _samples(dataset, config, f'{options.split} attacked'), attacker)
+    return {
+        **damage_report(before, after, names, options.protocol),
+        'split': options.split, 'weights': weights.name,
+    }
+
+
+def _samples(
+    dataset: SegmentationDataset, config: Config, title: str
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    for index in track(range(len(dataset)), title, console=Console(stderr=True)):
+        sample = dataset[index]
+        yield network_image(sample.image, config), sample.labels
+
+
+def _print_damage(result: dict[str, Any]) -> None:
+    strength = 'unchanged' if result['psnr'] is None else f'{result["psnr"]:.2f} dB'
+    table = Table(title=f'{result["split"]}, {result["frames"]} frames, PSNR {strength}, '
+                        f'{result["protocol"]}')
+    table.add_column('class')
+    for heading in ('IoU % before', 'attacked', 'fall %'):
+        table.add_column(heading, justify='right')
+    before, after = result['before'], result['after']
+    for name, value in before['iou'].items():
+        table.add_row(name, *_row(value, after['iou'][name]))
+    table.add_section()
+    table.add_row('mean', *_row(before['miou'], after['miou']))
+    table.add_row('pixel accuracy', *_row(before['pixel_accuracy'], after['pixel_accuracy']))
+    Console(stderr=True).print(table)
+
+
+def _row(before: float | None, after: float | None) -> tuple[str, str, str]:
+    fall = '-' if not before or after is None else f'{100 * (1 - after / before):.1f}'
+    first, second = ('-' if value is None else f'{value:.2f}' for value in (before, after))
+    return first, second, fall
+
+
+def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog='python -m offline_training.attack_autoencoder', description=__doc__,
+        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    network = argparse.ArgumentParser(add_help=False)
+    network.add_argument('--config', type=Path, help='YAML file of the experiment')
+    network.add_argument('--weights', type=Path, required=True, help='checkpoint of the victim')
+    network.add_argument('--data-dir', help='folder of the data set')
+    network.add_argument('--output', type=Path, required=True, help='result folder')
+    learn = commands.add_parser(
+        'train', parents=[network], help='train an attacker', allow_abbrev=False
+    )
+    learn.add_argument('--psnr', type=float, required=True, metavar='DB',
+                       help='least PSNR of attacked frames: 18 is visible, 30 hardly')
+    defaults, resisting = AttackSettings(psnr=30), VictimSettings(rounds=1)
+    for name, kind, text in (
+        ('steps', int, 'batches the attacker learns from'),
+        ('batch_size', int, 'frames per batch'),
+        ('learning_rate', float, 'multiple of the allowed root mean squared change'),
+        ('width', int, 'channels of the code; 8 is the original'),
+        ('validate_every', int, 'steps between validations'),
+        ('seed', int, 'seed of the batches'),
+    ):
+        learn.add_argument('--' + name.replace('_', '-'), type=kind,
+                           default=getattr(defaults, name), help=f'{text} (%(default)s)')
+    learn.add_argument('--rounds', type=int, default=0,
+                       help='train the victim against the attacker, so many times in turn (0)')
+    learn.add_argument('--victim-steps', type=int, default=resisting.steps,
+                       help='batches the victim learns from per round (%(default)s)')
+    learn.add_argument('--victim-learning-rate', type=float, default=resisting.learning_rate,
+                       help='(%(default)s)')
+    learn.add_argument('--resume', action='store_true', help='continue an interrupted training')
+    redraw = commands.add_parser('apply', help='attack the pictures of a folder',
+                                 allow_abbrev=False)
+    redraw.add_argument('--images', type=Path, required=True, help='folder of pictures')
+    redraw.add_argument('--output', type=Path, required=True, help='folder of the PNG files')
+    damage = commands.add_parser(
+        'report', parents=[network], help='IoU before and after', allow_abbrev=False
+    )
+    damage.add_argument('--split', choices=('train', 'val', 'test'), default='val')
+    damage.add_argument('--protocol', choices=VOID_PROTOCOLS, default=VOID_PROTOCOLS[0],
+                        help='what void counts as (%(default)s)')
+    for command in (redraw, damage):
+        command.add_argument('--attacker', type=Path, required=True,
+                             help='attacker.safetensors, or the public mal.pt')
+    options, overrides = parser.parse_known_args(argv)
+    if overrides and options.command == 'apply':
+        parser.error(f'unrecognized arguments: {" ".join(overrides)}')
+    return options, overrides
+
+
+def _run(options: argparse.Namespace, overrides: list[str]) -> None:
+    if options.command == 'apply':
+        values = apply(load_attacker(options.attacker), options.images, options.output)
+        write_json(options.output / 'psnr.json', values)
+        for stem, value in values.items():
+            sys.stdout.write(f'{stem}\t{"unchanged" if value is None else f"{value:.2f} dB"}\n')
+        return
+    if options.data_dir is not None:
+        overrides += ['--data.data_dir', options.data_dir]
+    config = load_config(options.config, overrides)
+    keep_freed_memory()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if options.command == 'report':
+        result = report(config, options.weights, load_attacker(options.attacker), options)
+        _print_damage(result)
+        write_json(options.output / 'report.json', result)
+        draw_iou_bars(options.output / 'iou.png', result)
+        sys.stdout.write(json.dumps(
+            {key: result[key] for key in ('psnr', 'mean_psnr', 'relative_fall')}
+        ) + '\n')
+        return
+    try:
+        names = [item.name for item in dataclasses.fields(AttackSettings)]
+        attack = AttackSettings(**{name: getattr(options, name) for name in names})
+        victim = None if options.rounds == 0 else VictimSettings(
+            options.rounds, options.victim_steps, options.victim_learning_rate
+        )
+    except ValueError as error:
+        raise ConfigError(f'{error}; correct the command line') from None
+    train(config, options.weights, attack, victim, options.output, options.resume)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status (2 for a mistake of the user)."""
+    options, overrides = _arguments(argv)
+    try:
+        _run(options, overrides)
+    except USER_ERRORS as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write('\ninterrupted; continue a training with --resume\n')
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
