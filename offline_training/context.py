@@ -13,14 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
 from offline_training.backbones import build_backbone
 from offline_training.backbones.base import Backbone
@@ -36,6 +29,7 @@ from offline_training.data.street_hazards import StreetHazards
 from offline_training.data.synthetic import SyntheticScenes
 from offline_training.data.woodscape import WoodScape, WoodScapeSoiling
 from offline_training.normalization import Normalize
+from offline_training.progress import progress
 from offline_training.storage import read_json, read_tensors
 from ros2_ood_monitor.preprocessing import prepare
 
@@ -173,14 +167,7 @@ class Context:
 
     def progress(self) -> Progress:
         """Return progress bars that write to standard error."""
-        return Progress(
-            TextColumn('{task.description}'),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
+        return progress(self.console)
 
     def _load(self, dataset: SegmentationDataset, split: str) -> NetworkData:
         config = self.config.input

@@ -56,6 +56,13 @@ def test_ece_is_that_of_a_plain_loop():
     assert got == pytest.approx(naive_ece(confidence, correct), abs=1e-9)
 
 
+def test_groups_may_be_bytes_as_labels_are():
+    confidence, correct, group = over_and_under_confident(3000)
+    wide = filled(1 - confidence, correct, group, groups=3)
+    narrow = filled(1 - confidence, correct, group.astype(np.uint8), groups=3)
+    assert narrow.ace() == wide.ace()
+
+
 def test_ece_agrees_with_torchmetrics():
     # binary_calibration_error(c, correct, n_bins=15, norm='l1') of torchmetrics 1.9.0 on these
     # vectors in float64 gave the number below.

@@ -145,9 +145,7 @@ class Detector(nn.Module, ABC):
 
     def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
         """Return one score per picture (B,): the mean of the highest `TOP_SHARE` of its map."""
-        flat = self.score_map(watched, images).flatten(1)
-        count = max(1, round(TOP_SHARE * flat.shape[1]))
-        return flat.topk(count, dim=1).values.mean(dim=1)
+        return top_mean(self.score_map(watched, images))
 
     def save(self, path: Path) -> None:
         """Write tensors and settings to a safetensors file, atomically."""
@@ -191,6 +189,13 @@ class Detector(nn.Module, ABC):
             if leaf in owner._buffers:
                 owner._buffers[leaf] = tensor.clone()
         self.load_state_dict(tensors)
+
+
+def top_mean(score_map: Tensor) -> Tensor:
+    """Return the mean (B,) of the highest `TOP_SHARE` of the pixels of maps (B, H, W)."""
+    flat = score_map.flatten(1)
+    count = max(1, round(TOP_SHARE * flat.shape[1]))
+    return flat.topk(count, dim=1).values.mean(dim=1)
 
 
 HEADER = '__detector__'

@@ -71,7 +71,10 @@ class CalibrationError:
         Raises:
             ValueError: shapes differ, or a value is NaN or out of its range.
         """
-        members = np.zeros(uncertainty.shape, dtype=np.int64) if group is None else group
+        # Wide integers: the cells of a byte's groups have larger numbers than a byte holds.
+        members = np.zeros(uncertainty.shape, dtype=np.int64)
+        if group is not None:
+            members = np.asarray(group, dtype=np.int64)
         if not uncertainty.shape == correct.shape == members.shape:
             raise ValueError(
                 f'uncertainty {uncertainty.shape}, correct {correct.shape} and group '

@@ -1,0 +1,123 @@
+"""The attacks of a comparison: every frame attacked against the watched network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from offline_training.attacks.cospgd import cospgd
+from offline_training.attacks.gradient_sign import channels_first, iterative_fgsm
+from offline_training.attacks.local_adversarial import named_local_attack
+from offline_training.attacks.pgd import pgd
+from offline_training.attacks.universal import (
+    data_prior,
+    load_perturbation,
+    perturb,
+    save_perturbation,
+    universal_perturbation,
+)
+from offline_training.config import ConfigError
+from offline_training.detectors.base import Frames, Watched
+
+Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+"""Pictures float32 (B, 3, H, W) in 0..255 and labels int64 (B, H, W) to attacked pictures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Victim:
+    """What an attacker knows of the network that is watched."""
+
+    watched: Watched
+    class_names: Sequence[str]
+    frames: Callable[[], Frames]
+    """Reads the normal frames that an attack may learn from."""
+    store: Path
+    """File, without ending, for what the attack learns once."""
+    seed: int
+
+
+def _gradient_sign(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+    segment = channels_first(victim.watched)
+    epsilon, steps, target = _take(settings, epsilon=8.0, steps=1, target=None)
+    wanted = None if target is None else _class_index(victim, target)
+
+    def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        if wanted is None:
+            return iterative_fgsm(segment, images, labels, epsilon, steps)
+        everywhere = torch.full_like(labels, wanted)
+        return iterative_fgsm(segment, images, everywhere, epsilon, steps, targeted=True)
+
+    return attack
+
+
+def _pgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+    segment = channels_first(victim.watched)
+    epsilon, steps = _take(settings, epsilon=8.0, steps=10)
+    return lambda images, labels, generator: pgd(
+        segment, images, labels, epsilon, steps, generator
+    )
+
+
+def _cospgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+    segment = channels_first(victim.watched)
+    epsilon, steps = _take(settings, epsilon=8.0, steps=10)
+    return lambda images, labels, generator: cospgd(
+        segment, images, labels, epsilon, steps, generator
+    )
+
+
+def _local(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+    segment = channels_first(victim.watched)
+    epsilon, name = _take(settings, epsilon=16.0, name='min_random_patch')
+    return lambda images, labels, generator: named_local_attack(
+        name, segment, images, labels, epsilon, generator
+    )[0]
+
+
+def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+    epsilon, steps, batch = _take(settings, epsilon=10.0, steps=80, batch=4)
+    path = victim.store.with_suffix('.safetensors')
+
+    def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        if not path.is_file():
+            save_perturbation(path, universal_perturbation(
+                channels_first(victim.watched.features), data_prior(batch, victim.frames().images),
+                epsilon, steps, torch.Generator().manual_seed(victim.seed),
+                learning_rate=0.05 * epsilon,
+            ))
+        return perturb(images, load_perturbation(path))
+
+    return attack
+
+
+ATTACKS: dict[str, Callable[[Victim, Mapping[str, Any]], Attack]] = {
+    'fgsm': _gradient_sign,
+    'pgd': _pgd,
+    'cospgd': _cospgd,
+    'local': _local,
+    'universal': _universal,
+}
+"""What prepares each kind of attack, quickly; long work waits for the first frame."""
+
+
+def _class_index(victim: Victim, name: str) -> int:
+    if name not in victim.class_names:
+        raise ConfigError(
+            f'an attack aims at {name!r}, but the classes are {", ".join(victim.class_names)}'
+        )
+    return list(victim.class_names).index(name)
+
+
+def _take(settings: Mapping[str, Any], **defaults: Any) -> tuple[Any, ...]:
+    """Return the settings in the order of the defaults; unknown ones are refused."""
+    if unknown := set(settings) - set(defaults):
+        raise ConfigError(
+            f'an attack has the setting {sorted(unknown)[0]!r}, but it takes '
+            f'{", ".join(defaults)}; correct it'
+        )
+    return tuple({**defaults, **settings}.values())

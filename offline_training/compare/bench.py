@@ -1,0 +1,213 @@
+"""Every detector on every set: fit, judge, measure, report; each step continues where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from offline_training.compare.attack import Victim
+from offline_training.compare.config import CompareConfig
+from offline_training.compare.cost import measure_cost
+from offline_training.compare.fitting import fit_all
+from offline_training.compare.markdown import table_markdown
+from offline_training.compare.measuring import (
+    Probability,
+    error_probability,
+    measure_frames,
+    measure_pixels,
+)
+from offline_training.compare.panels import Panel
+from offline_training.compare.pictures import disturbed_panels, extreme_panels
+from offline_training.compare.report import write_report
+from offline_training.compare.scoring import judge, read_predictions, read_scores
+from offline_training.compare.sources import (
+    Source,
+    attacked_source,
+    perturbed_source,
+    picture_source,
+)
+from offline_training.compare.table import comparison_table
+from offline_training.compare.truth import Question, frame_question, pixel_questions
+from offline_training.compare.watching import Experiment, open_experiment, training_frames
+from offline_training.progress import progress
+from offline_training.storage import read_json, write_json, write_text
+
+Results = dict[str, dict[str, dict[str, Any]]]
+"""What was measured, by set and detector."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """All frames of a comparison."""
+
+    train: Source
+    val: Source
+    normal: Source
+    pictures: Sequence[Source]
+    disturbed: Sequence[Source]
+
+    @property
+    def judged(self) -> list[Source]:
+        """Return all but the frames that detectors learn from."""
+        return [self.normal, self.val, *self.pictures, *self.disturbed]
+
+
+def run_comparison(
+    config: CompareConfig,
+    folder: Path,
+    data_root: Path,
+    output: Path,
+    run: Path | None,
+    console: Console,
+) -> dict[str, Any]:
+    """Write table.json, table.md and report.html to `output` and return the table.
+
+    `folder` is what `config.experiment` is relative to. Whatever `output` holds from an earlier
+    call is used and not done again.
+
+    Raises:
+        ConfigError, DataError, StorageError: the configuration, the data or stored files are not
+            usable; the message says what to do.
+    """
+    experiment = open_experiment(config, folder, data_root, run)
+    sources = _open_sources(config, experiment, data_root, output)
+    frames = cache(partial(training_frames, sources.train))
+    fitted = fit_all(config.detectors, experiment.watched, frames, output / 'detectors', console)
+    detectors = {name: each.detector for name, each in fitted.items() if each.detector}
+    scores = output / 'scores'
+    with progress(console) as bars:
+        for source in sources.judged:
+            judge(source, detectors, experiment.watched, scores / source.name, bars)
+        cost = measure_cost(
+            detectors, experiment.watched, sources.normal, output / 'cost.json', bars
+        )
+    questions, results = _measure(config, experiment, sources, list(detectors), output, console)
+    facts = {
+        source.name: read_json(scores / source.name / 'network.json') for source in sources.judged
+    }
+    table = comparison_table(config, experiment, fitted, cost, questions, results, facts)
+    curves = {
+        name: {detector: result['curves'] for detector, result in by_detector.items()}
+        for name, by_detector in results.items()
+    }
+    write_json(output / 'table.json', table)
+    write_text(output / 'table.md', table_markdown(table))
+    write_report(
+        output / 'report.html', table, curves,
+        _panels(experiment, sources, questions, results, scores),
+    )
+    return table
+
+
+def _open_sources(
+    config: CompareConfig, experiment: Experiment, data_root: Path, output: Path
+) -> Sources:
+    settings = experiment.config
+    open_pictures = partial(picture_source, root=data_root, config=settings)
+    train = open_pictures('train', 'normal', config.train, every=config.train_every)
+    normal = open_pictures('normal', 'normal', config.normal)
+    strength = config.perturbations
+    perturbed = [
+        perturbed_source(
+            name, normal, strength.severity, strength.every, config.seed,
+            bgr=settings.input.color_order == 'bgr',
+        )
+        for name in strength.names
+    ]
+    attacked = [
+        attacked_source(name, normal, each, Victim(
+            experiment.watched, experiment.class_names, partial(training_frames, train),
+            output / 'attacks' / name, config.seed,
+        ))
+        for name, each in config.attacks.items()
+    ]
+    return Sources(
+        train,
+        open_pictures('val', 'normal', config.val, every=config.val_every),
+        normal,
+        [open_pictures(name, 'objects', each) for name, each in config.pictures.items()],
+        [*perturbed, *attacked],
+    )
+
+
+def _measure(
+    config: CompareConfig,
+    experiment: Experiment,
+    sources: Sources,
+    names: Sequence[str],
+    output: Path,
+    console: Console,
+) -> tuple[list[Question], Results]:
+    """Measure what is not measured yet, from the stored scores."""
+    scores, done = output / 'scores', output / 'measures'
+    classes = len(experiment.class_names)
+
+    def questions_of(source: Source) -> list[Question]:
+        return pixel_questions(
+            source, lambda: read_predictions(scores / source.name), classes
+        )
+
+    # Void is left out: it is no class, so its pixels tell nothing of a prediction.
+    on_val = questions_of(sources.val)[-1]
+
+    @cache
+    def probability(name: str) -> Probability | None:
+        maps = read_scores(scores / 'val', name)[1]
+        return None if maps is None else error_probability(on_val, maps, config.seed)
+
+    questions: list[Question] = []
+    results: Results = {}
+    with progress(console) as bars:
+        for source in [sources.normal, *sources.pictures]:
+            for question in questions_of(source):
+                questions.append(question)
+                measured = results.setdefault(question.name, {})
+                for name in bars.track(names, description=f'measuring {question.name}'):
+                    path = done / question.name / f'{name}.json'
+                    maps = read_scores(scores / source.name, name)[1]
+                    if maps is None:
+                        continue
+                    if not path.is_file():
+                        calibrate = probability(name) if question.heading == 'errors' else None
+                        write_json(path, measure_pixels(
+                            question, maps, calibrate, config.resamples, config.seed
+                        ))
+                    measured[name] = read_json(path)
+        for source in [*sources.pictures, *sources.disturbed]:
+            question = frame_question(source, sources.normal)
+            questions.append(question)
+            measured = results.setdefault(question.name, {})
+            for name in bars.track(names, description=f'measuring {question.name}'):
+                path = done / question.name / f'{name}.json'
+                if not path.is_file():
+                    write_json(path, measure_frames(
+                        read_scores(scores / source.name, name)[0],
+                        read_scores(scores / 'normal', name)[0],
+                        config.resamples, config.seed,
+                    ))
+                measured[name] = read_json(path)
+    return questions, results
+
+
+def _panels(
+    experiment: Experiment,
+    sources: Sources,
+    questions: Sequence[Question],
+    results: Mapping[str, Mapping[str, Any]],
+    scores: Path,
+) -> list[Panel]:
+    panels = disturbed_panels(experiment, sources.normal, sources.disturbed)
+    by_name = {source.name: source for source in sources.judged}
+    for question in questions:
+        # Errors without void would show the same frames once more.
+        if question.level == 'pixel' and not question.name.endswith('_no_void'):
+            panels += extreme_panels(
+                experiment, by_name[question.source], question, results[question.name],
+                scores / question.source,
+            )
+    return panels

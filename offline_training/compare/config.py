@@ -1,0 +1,184 @@
+"""What is compared with what: the YAML file of `python -m offline_training.compare`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from offline_training.compare.attack import ATTACKS
+from offline_training.config import ConfigError
+from offline_training.context import SEGMENTATION_SETS
+from offline_training.detectors import DETECTORS
+from offline_training.perturbations import PERTURBATIONS
+
+ANOMALY_FOLDER = 'anomaly_folder'
+"""Pictures with a mask of what is unknown, without class labels."""
+Kind = TypeVar('Kind')
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """A data set and the folder it is read from, relative to the data root."""
+
+    dataset: str
+    data_dir: str
+    split: str = 'test'
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """Which perturbations of the normal frames are judged, and how strong they are."""
+
+    names: tuple[str, ...] = tuple(PERTURBATIONS)
+    severity: float = 0.5
+    every: int = 1
+    """Take every so many-th frame."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One attack on the normal frames; `settings` are those of its kind."""
+
+    kind: str
+    every: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table: a detector with settings; the rest are its defaults."""
+
+    detector: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """One comparison; see config/compare for examples."""
+
+    name: str
+    experiment: str
+    """Training configuration of the watched network, relative to this file."""
+    weights: str | None
+    """Checkpoint of the watched network, relative to the data root; None = give --run."""
+    train: PictureSet
+    """Normal driving that detectors are fitted on."""
+    val: PictureSet
+    """Normal driving on which scores are turned into probabilities of error."""
+    normal: PictureSet
+    """Normal driving that is judged."""
+    detectors: dict[str, Entry]
+    train_every: int = 1
+    val_every: int = 1
+    pictures: dict[str, PictureSet] = field(default_factory=dict)
+    """Sets with unknown objects."""
+    perturbations: Perturbed = field(default_factory=lambda: Perturbed(names=()))
+    attacks: dict[str, Attacked] = field(default_factory=dict)
+    seed: int = 0
+    resamples: int = 300
+    """Of the bootstrap over pictures; 0 leaves intervals out."""
+
+
+def load_compare_config(path: Path) -> CompareConfig:
+    """Read and check a comparison; raises ConfigError naming the key that is wrong."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        raise ConfigError(f'{path} does not exist; see config/compare for examples') from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = ' '.join(str(error).split())
+        raise ConfigError(f'{path} is not readable YAML ({reason}); correct it') from None
+    values = _mapping(values, str(path))
+    parts: dict[str, Any] = dict(values)
+    for key in ('train', 'val', 'normal'):
+        if key in values:
+            parts[key] = _picture_set(values[key], key)
+    for key, build in (('pictures', _picture_set), ('attacks', _attack), ('detectors', _entry)):
+        if key in values:
+            parts[key] = {
+                name: build(value, f'{key}.{name}')
+                for name, value in _mapping(values[key], key).items()
+            }
+    if 'perturbations' in values:
+        parts['perturbations'] = _perturbed(values['perturbations'])
+    config = _build(CompareConfig, parts, str(path))
+    taken = {'normal', 'val', *config.pictures, *config.attacks}
+    total = 2 + len(config.pictures) + len(config.attacks)
+    if len(taken) < total or taken & set(config.perturbations.names):
+        raise ConfigError(f'{path}: two sets have the same name; rename one')
+    return config
+
+
+def _picture_set(value: Any, where: str) -> PictureSet:
+    built = _build(PictureSet, _mapping(value, where), where)
+    _one_of(built.dataset, (*SEGMENTATION_SETS, ANOMALY_FOLDER), f'{where}.dataset')
+    _one_of(built.split, ('train', 'val', 'test'), f'{where}.split')
+    return built
+
+
+def _perturbed(value: Any) -> Perturbed:
+    where = 'perturbations'
+    values = _mapping(value, where)
+    if 'names' in values:
+        values = {**values, 'names': tuple(values['names'])}
+    built = _build(Perturbed, values, where)
+    for name in built.names:
+        _one_of(name, tuple(PERTURBATIONS), f'{where}.names')
+    if not 0 < built.severity <= 1:
+        raise ConfigError(f'{where}.severity is {built.severity}; give one above 0 and up to 1')
+    _positive(built.every, f'{where}.every')
+    return built
+
+
+def _attack(value: Any, where: str) -> Attacked:
+    values = dict(_mapping(value, where))
+    own = {key: values.pop(key) for key in ('kind', 'every') if key in values}
+    built = _build(Attacked, {**own, 'settings': values}, where)
+    _one_of(built.kind, tuple(ATTACKS), f'{where}.kind')
+    _positive(built.every, f'{where}.every')
+    return built
+
+
+def _entry(value: Any, where: str) -> Entry:
+    values = dict(_mapping(value if value is not None else {}, where))
+    detector = values.pop('detector', where.partition('.')[2])
+    _one_of(detector, tuple(DETECTORS), f'{where}.detector')
+    return Entry(detector, values)
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f'{where} is {value!r} but must be a mapping; see config/compare')
+    return value
+
+
+def _build(kind: type[Kind], values: Mapping[str, Any], where: str) -> Kind:
+    fields = {each.name: each for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        _one_of(key, tuple(fields), f'{where}: key')
+    missing = [
+        name for name, each in fields.items()
+        if name not in values and each.default is dataclasses.MISSING
+        and each.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f'{where} lacks {", ".join(missing)}; see config/compare for examples')
+    return kind(**values)
+
+
+def _one_of(value: str, known: tuple[str, ...], where: str) -> None:
+    if value not in known:
+        close = difflib.get_close_matches(str(value), known, n=1)
+        hint = f'did you mean {close[0]!r}?' if close else f'choose one of {", ".join(known)}'
+        raise ConfigError(f'{where} {value!r} is not known; {hint}')
+
+
+def _positive(value: Any, where: str) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f'{where} is {value!r} but must be 1 or more')

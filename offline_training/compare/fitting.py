@@ -1,0 +1,93 @@
+"""Fit every detector once; what was fitted before is read back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from offline_training.compare.config import Entry
+from offline_training.config import ConfigError
+from offline_training.detectors import DETECTORS
+from offline_training.detectors.base import Detector, Frames, NotApplicableError, Watched
+from offline_training.storage import StorageError, read_json, write_json
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A row of the table: a fitted detector, or why there is none."""
+
+    detector: Detector | None
+    seconds: float
+    skipped: str | None
+
+
+def fit_all(
+    entries: Mapping[str, Entry],
+    watched: Watched,
+    frames: Callable[[], Frames],
+    folder: Path,
+    console: Console,
+) -> dict[str, Fitted]:
+    """Return all detectors by the name of their row; `frames` is called only if one is missing.
+
+    Raises:
+        ConfigError: a setting does not exist or is out of its range.
+        StorageError: the folder holds a detector with other settings.
+    """
+    # All are built first: a wrong setting must not wait for hours of fitting.
+    built = {name: _build(name, entry) for name, entry in entries.items()}
+    fitted = {}
+    for name, detector in built.items():
+        facts_path = folder / f'{name}.json'
+        if facts_path.is_file():
+            fitted[name] = _read_back(name, entries[name], detector, folder)
+            continue
+        console.print(f'fitting {name}')
+        started = time.perf_counter()
+        skipped = None
+        try:
+            detector.fit(watched, frames()).eval()
+        except NotApplicableError as error:
+            skipped = str(error)
+            console.print(f'left out: {skipped}')
+        seconds = time.perf_counter() - started
+        if skipped is None:
+            detector.save(folder / f'{name}.safetensors')
+        write_json(facts_path, {
+            'asked': _plain(entries[name]), 'seconds': seconds, 'skipped': skipped,
+        })
+        fitted[name] = Fitted(None if skipped else detector, seconds, skipped)
+    return fitted
+
+
+def _build(name: str, entry: Entry) -> Detector:
+    try:
+        return DETECTORS[entry.detector](**entry.settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'detectors.{name}: {error}; correct the settings') from None
+
+
+def _read_back(name: str, entry: Entry, detector: Detector, folder: Path) -> Fitted:
+    facts = read_json(folder / f'{name}.json')
+    if facts['asked'] != _plain(entry):
+        raise StorageError(
+            f'{folder} holds {name!r} with other settings ({facts["asked"]}); delete its files '
+            'here and its scores, or choose another --output'
+        )
+    if facts['skipped'] is not None:
+        return Fitted(None, facts['seconds'], facts['skipped'])
+    loaded = type(detector).load(folder / f'{name}.safetensors')
+    return Fitted(loaded, facts['seconds'], None)
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    settings = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in entry.settings.items()
+    }
+    return {'detector': entry.detector, **settings}

@@ -1,0 +1,204 @@
+"""Measures, intervals and curves of one detector on one set, from its stored scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from offline_training.compare.truth import IGNORE, Question
+from offline_training.evaluation.bootstrap import IMAGE_CELLS, bootstrap_curve
+from offline_training.evaluation.calibration_error import CalibrationError
+from offline_training.evaluation.components import ANOMALY_TRACK, ComponentScores, MinimumSize
+from offline_training.evaluation.detection_curve import DetectionCurve
+from offline_training.evaluation.pixel_curve import PixelCurve
+
+POINTS = 200
+"""Points of a drawn curve."""
+BINS = 48
+"""Bins of a drawn histogram."""
+SAMPLES_PER_FRAME = 2000
+"""Pixels of a frame that the probability of error is fitted on."""
+TRACK_PIXELS = 1.5e6
+"""Pixels of a picture for which the component sizes of SegmentMeIfYouCan were chosen."""
+
+Scores = NDArray[np.float32]
+Probability = Callable[[Scores], Scores]
+"""Scores to probabilities of an error."""
+
+
+def measure_frames(
+    positive: Scores, negative: Scores, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Return what tells frames (P,) from normal frames (N,)."""
+    images = []
+    for scores, truth in ((positive, True), (negative, False)):
+        for score in scores:
+            curve = PixelCurve(cells=IMAGE_CELLS)
+            curve.update(np.array([score]), np.array([truth]))
+            images.append(curve)
+    whole = PixelCurve()
+    whole.update(
+        np.concatenate([positive, negative]),
+        np.repeat([True, False], [len(positive), len(negative)]),
+    )
+    return _report(whole, images, resamples, seed)
+
+
+def measure_pixels(
+    question: Question,
+    maps: Scores,
+    calibrate: Probability | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what tells anomalous pixels from normal ones in maps (N, h, w).
+
+    `calibrate` turns scores into probabilities of error; without it there is no calibration error.
+    """
+    whole, images, per_frame = PixelCurve(), [], []
+    groups = max((int(own.max()) + 1 for own in question.classes), default=1)
+    calibration = CalibrationError(groups) if calibrate and question.classes else None
+    for index, (scores, truth) in enumerate(_full_size(question, maps)):
+        counted = truth != IGNORE
+        curve = PixelCurve()
+        curve.update(scores[counted], truth[counted] == 1)
+        both = truth[counted].any() and not truth[counted].all()
+        per_frame.append(curve.ap() if both else None)
+        whole.merge(curve)
+        image = PixelCurve(cells=IMAGE_CELLS)
+        image.merge(curve)
+        images.append(image)
+        if calibration is not None and calibrate is not None:
+            calibration.update(
+                calibrate(scores[counted]), truth[counted] == 0, question.classes[index][counted]
+            )
+    report = _report(whole, images, resamples, seed)
+    report['frame_ap'] = per_frame
+    if question.heading == 'pixel':
+        report['components'] = _components(question, maps, whole.best_f1_threshold())
+    if calibration is not None:
+        report['calibration'] = calibration.report()
+        diagram = calibration.reliability()
+        report['curves']['reliability'] = {
+            'confidence': _nullable(diagram.confidence),
+            'accuracy': _nullable(diagram.accuracy),
+            'samples': diagram.samples.tolist(),
+        }
+    return report
+
+
+def error_probability(
+    question: Question, maps: Scores, seed: int
+) -> Probability | None:
+    """Fit Platt's logistic curve from scores to the probability of an error.
+
+    Some pixels per frame are drawn. Every detector gets the same two parameters to fit, so that
+    calibration errors compare the scores and not their units (Platt 1999). None where no pixel is
+    known, or all scores or all truths are the same.
+    """
+    rng = np.random.default_rng(seed)
+    drawn, wrong = [], []
+    for scores, truth in _full_size(question, maps):
+        places = np.flatnonzero(truth.ravel() != IGNORE)
+        if places.size:
+            places = rng.choice(places, SAMPLES_PER_FRAME)
+            drawn.append(scores.ravel()[places])
+            wrong.append(truth.ravel()[places])
+    if not drawn:
+        return None
+    x, y = np.concatenate(drawn).astype(np.float64), np.concatenate(wrong)
+    center, scale = x.mean(), x.std()
+    if not scale or y.all() or not y.any():
+        return None
+    model = LogisticRegression().fit((x[:, None] - center) / scale, y)
+    weight, bias = float(model.coef_[0, 0]), float(model.intercept_[0])
+
+    def probability(scores: Scores) -> Scores:
+        logit = weight * (scores.astype(np.float64) - center) / scale + bias
+        return (1 / (1 + np.exp(-np.clip(logit, -60, 60)))).astype(np.float32)
+
+    return probability
+
+
+def _full_size(question: Question, maps: Scores) -> Iterator[tuple[Scores, NDArray[np.uint8]]]:
+    """Yield score maps at the size of the truth, with the truth."""
+    for score_map, truth in zip(maps, question.truth, strict=True):
+        size = truth.shape[::-1]
+        scores = cv2.resize(score_map, size, interpolation=cv2.INTER_LINEAR)
+        yield np.asarray(scores, dtype=np.float32), truth
+
+
+def _report(
+    whole: PixelCurve, images: list[PixelCurve], resamples: int, seed: int
+) -> dict[str, Any]:
+    intervals = {}
+    if resamples:
+        found = bootstrap_curve(
+            images, np.random.default_rng(seed), _interval_measures, resamples
+        )
+        intervals = {name: [each.low, each.high] for name, each in found.items()}
+    rates = whole.rates(POINTS)
+    return {
+        'measures': whole.measures(),
+        'intervals': intervals,
+        'flipped': whole.looks_flipped(),
+        'calibration': None,
+        'components': None,
+        'curves': {
+            'roc': np.stack([rates.fpr, rates.tpr], axis=1).round(5).tolist(),
+            'pr': np.stack([rates.tpr, rates.precision], axis=1).round(5).tolist(),
+            'histogram': _histogram(whole),
+            'reliability': None,
+        },
+    }
+
+
+def _interval_measures(curve: DetectionCurve) -> dict[str, float]:
+    return {
+        'auroc': curve.auroc(),
+        'aupr_anomaly': curve.ap(),
+        'fpr95_anomaly': curve.fpr95(),
+        'fpr95_success': curve.fpr95('success'),
+    }
+
+
+def _histogram(curve: DetectionCurve) -> dict[str, list[float]]:
+    """Return shares per bin between the outermost half percents, beyond which the ends reach."""
+    scores, positives, negatives = curve.counts()
+    total = np.cumsum((positives + negatives)[::-1]) / (positives + negatives).sum()
+    rising = scores[::-1].astype(np.float64)
+    low, high = rising[np.searchsorted(total, (0.005, 0.995))]
+    if not high > low:
+        high = low + 1
+    edges = np.linspace(low, high, BINS + 1)
+    shares = {
+        name: np.histogram(np.clip(scores, low, high), edges, weights=counts / counts.sum())[0]
+        for name, counts in (('normal', negatives), ('anomalous', positives))
+    }
+    return {'edges': edges.tolist(), **{key: own.tolist() for key, own in shares.items()}}
+
+
+def _components(question: Question, maps: Scores, threshold: float) -> dict[str, float | None]:
+    pixels = float(np.mean([truth.size for truth in question.truth]))
+    share = min(1.0, pixels / TRACK_PIXELS)
+    minimum = MinimumSize(
+        max(1, round(share * ANOMALY_TRACK.predicted)), max(1, round(share * ANOMALY_TRACK.truth))
+    )
+    components = ComponentScores(minimum)
+    for scores, truth in _full_size(question, maps):
+        components.update(scores >= threshold, truth)
+    report = components.report()
+    names = {'siou': 'siou', 'ppv': 'ppv', 'f1': 'mean_f1'}
+    return {
+        ours: None if np.isnan(report[theirs]) else report[theirs]
+        for ours, theirs in names.items()
+    }
+
+
+def _nullable(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]

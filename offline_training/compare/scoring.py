@@ -1,0 +1,192 @@
+"""Judge every frame of a source with every detector; what is stored is not judged again.
+
+Per source and detector one file holds the frame scores (N,) and, where the truth is known per
+pixel, the score maps (N, H / 4, W / 4): the resolution of the monitor's own maps, to which finer
+ones are averaged. Measures are made from these files, so they can change without judging again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from offline_training.compare.sources import JudgedFrame, Source, at_size
+from offline_training.data.base import VOID
+from offline_training.detectors.base import Detector, Watched, top_mean
+from offline_training.evaluation.segmentation import ConfusionMatrix
+from offline_training.storage import (
+    StorageError,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from ros2_ood_monitor.manifest import MAP_STRIDE
+
+NETWORK = 'network'
+"""Stored beside the detectors: what the watched network itself said."""
+
+
+class RememberingWatched(Watched):
+    """Looks once at a picture that many detectors ask about.
+
+    Only for detectors of one pass: others change the network between their passes. Where hooks
+    watch the inner modules, the network runs, or there would be nothing to see.
+    """
+
+    def __init__(self, watched: Watched):
+        super().__init__(watched.network, watched.normalize, watched.num_classes)
+        self._seen: Tensor | None = None
+        self._answer: tuple[Tensor, dict[str, Tensor]] | None = None
+
+    def features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if images.requires_grad or any(map(_hooked, self.network.modules())):
+            return super().features(images)
+        if self._answer is None or images is not self._seen:
+            with torch.no_grad():
+                self._seen, self._answer = images, super().features(images)
+        return self._answer
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def judge(
+    source: Source,
+    detectors: Mapping[str, Detector],
+    watched: Watched,
+    folder: Path,
+    bars: Progress,
+) -> None:
+    """Write the scores of a source that are not there yet to `folder`.
+
+    Raises:
+        StorageError: the folder holds scores of frames made with other settings.
+        ValueError: a detector gave a score that is not finite; the message names both.
+    """
+    facts_path = folder / f'{NETWORK}.json'
+    if facts_path.is_file():
+        _check_same(source, facts_path)
+    missing = {
+        name: detector for name, detector in detectors.items()
+        if not (folder / f'{name}.safetensors').is_file()
+    }
+    if not missing and facts_path.is_file():
+        return
+    shared = RememberingWatched(watched)
+    predictions: list[Tensor] = []
+    kept: dict[str, list[tuple[Tensor, Tensor | None]]] = {name: [] for name in missing}
+    facts = _Facts(watched.num_classes)
+    for index in bars.track(range(source.count), description=f'judging {source.name}'):
+        frame = source.read(index)
+        images = torch.from_numpy(frame.image)[None].to(watched.device)
+        labels = shared.features(images)[0].argmax(dim=1)[0].to(torch.uint8).cpu()
+        predicted = torch.where(labels < watched.num_classes, labels, VOID)
+        facts.add(frame, predicted.numpy())
+        predictions.append(predicted)
+        for name, detector in missing.items():
+            eye = shared if detector.spec.passes == 1 else watched
+            result = _scores(detector, eye, images, source.maps)
+            for tensor in result:
+                if tensor is not None and not tensor.isfinite().all():
+                    raise ValueError(
+                        f'{name} gave a score that is no finite number for {frame.name} of '
+                        f'{source.name}; leave the detector out and report this'
+                    )
+            kept[name].append(result)
+    for name, results in kept.items():
+        tensors = {'frame': torch.stack([frame for frame, _ in results])}
+        maps = [score_map for _, score_map in results if score_map is not None]
+        if maps:
+            tensors['maps'] = torch.stack(maps)
+        write_tensors(folder / f'{name}.safetensors', tensors)
+    if source.maps:
+        write_tensors(
+            folder / f'{NETWORK}.safetensors', {'predictions': torch.stack(predictions)}
+        )
+    # Last: its presence says that the network's part is complete.
+    write_json(facts_path, {'settings': dict(source.settings), **facts.report()})
+
+
+def read_scores(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the stored frame scores (N,) and maps (N, h, w) of one detector, float32."""
+    tensors = read_tensors(folder / f'{name}.safetensors')
+    maps = tensors.get('maps')
+    return tensors['frame'].numpy(), None if maps is None else maps.numpy()
+
+
+def read_predictions(folder: Path) -> np.ndarray:
+    """Return the labels uint8 (N, H, W) that the watched network gave; 255 = void."""
+    return read_tensors(folder / f'{NETWORK}.safetensors')['predictions'].numpy()
+
+
+class _Facts:
+    """What is known of a source besides the scores."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.names: list[str] = []
+        self.ratios: list[float] = []
+        self.matrix = ConfusionMatrix(num_classes)
+
+    def add(self, frame: JudgedFrame, predicted: np.ndarray) -> None:
+        self.names.append(frame.name)
+        if frame.psnr is not None:
+            self.ratios.append(frame.psnr)
+        if frame.labels is not None:
+            self.matrix.update(frame.labels, at_size(predicted, frame.labels.shape))
+
+    def report(self) -> dict[str, Any]:
+        return {
+            'names': self.names,
+            'psnr': float(np.mean(self.ratios)) if self.ratios else None,
+            'confusion': self.matrix.counts.tolist() if self.matrix.counts.any() else None,
+        }
+
+
+def _scores(
+    detector: Detector, watched: Watched, images: Tensor, want_map: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the frame score () and, if wanted and there is one, the map (H / 4, W / 4)."""
+    if 'pixel' not in detector.spec.levels:
+        return detector.score_frame(watched, images)[0].float().cpu(), None
+    own_frame_score = type(detector).score_frame is not Detector.score_frame
+    if own_frame_score and not want_map:
+        return detector.score_frame(watched, images)[0].float().cpu(), None
+    score_map = detector.score_map(watched, images).detach()
+    frame = detector.score_frame(watched, images) if own_frame_score else top_mean(score_map)
+    rows, columns = (side // MAP_STRIDE for side in images.shape[1:3])
+    return frame[0].float().cpu(), _resized(score_map, rows, columns) if want_map else None
+
+
+def _resized(score_map: Tensor, rows: int, columns: int) -> Tensor:
+    if score_map.shape[1] > rows:
+        score_map = F.interpolate(score_map[:, None], (rows, columns), mode='area')[:, 0]
+    elif score_map.shape[1] < rows:
+        score_map = F.interpolate(score_map[:, None], (rows, columns), mode='bilinear')[:, 0]
+    return score_map[0].float().cpu()
+
+
+def _check_same(source: Source, path: Path) -> None:
+    stored = read_json(path)['settings']
+    for key, value in _flat(dict(source.settings)):
+        if dict(_flat(stored)).get(key) != value:
+            raise StorageError(
+                f'{path.parent} holds scores of {source.name!r} made with another {key} than '
+                f'{value!r}; delete this folder or choose another --output'
+            )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}', list(value) if isinstance(value, tuple) else value

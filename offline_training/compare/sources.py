@@ -1,0 +1,150 @@
+"""Frames that are judged: normal ones, ones with unknown things, perturbed and attacked ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from offline_training.compare.attack import ATTACKS, Victim
+from offline_training.compare.config import ANOMALY_FOLDER, Attacked, PictureSet
+from offline_training.config import Config
+from offline_training.context import SEGMENTATION_SETS, network_image
+from offline_training.data.base import VOID
+from offline_training.data.folder import AnomalyFolder
+from offline_training.perturbations import perturb
+
+UInt8Array = NDArray[np.uint8]
+Group = Literal['normal', 'objects', 'natural', 'attack']
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedFrame:
+    """One picture uint8 (H, W, 3) of network size and colour order, and what is known of it."""
+
+    name: str
+    image: UInt8Array
+    labels: UInt8Array | None = None
+    """Class per pixel at the picture's own size; 255 where void or unknown."""
+    unknown: UInt8Array | None = None
+    """1 where something unknown is, 0 where not, 255 where nobody can tell; as `labels`."""
+    psnr: float | None = None
+    """Likeness to the picture that was perturbed or attacked, in dB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A named sequence of frames, read one at a time."""
+
+    name: str
+    group: Group
+    count: int
+    read: Callable[[int], JudgedFrame]
+    settings: Mapping[str, Any]
+    """What made it, as plain values: stored results of other settings are not its own."""
+    maps: bool
+    """Has truth per pixel, so that score maps are kept."""
+
+
+def picture_source(
+    name: str, group: Group, pictures: PictureSet, root: Path, config: Config, every: int = 1
+) -> Source:
+    """Read every so many-th picture of a data set; raises DataError if it is not usable."""
+    folder = root / pictures.data_dir
+    settings = {**asdict(pictures), 'every': every}
+    if pictures.dataset == ANOMALY_FOLDER:
+        anomalies = AnomalyFolder(folder)
+
+        def read_masked(index: int) -> JudgedFrame:
+            sample = anomalies[index * every]
+            return JudgedFrame(
+                sample.name, network_image(sample.image, config), unknown=sample.mask
+            )
+
+        return Source(
+            name, group, math.ceil(len(anomalies) / every), read_masked, settings, maps=True
+        )
+    dataset = SEGMENTATION_SETS[pictures.dataset](folder, pictures.split)  # type: ignore[arg-type]
+    anomaly_labels = tuple(getattr(dataset, 'anomaly_labels', ()))
+
+    def read_labelled(index: int) -> JudgedFrame:
+        sample = dataset[index * every]
+        strange = np.isin(sample.labels, anomaly_labels)
+        unknown = None
+        if anomaly_labels:
+            unknown = np.where(sample.labels == VOID, VOID, strange).astype(np.uint8)
+        labels = np.where(strange, VOID, sample.labels).astype(np.uint8)
+        return JudgedFrame(sample.name, network_image(sample.image, config), labels, unknown)
+
+    return Source(name, group, math.ceil(len(dataset) / every), read_labelled, settings, maps=True)
+
+
+def perturbed_source(
+    name: str, normal: Source, severity: float, every: int, seed: int, bgr: bool
+) -> Source:
+    """Perturb every so many-th frame of a source."""
+
+    def read(index: int) -> JudgedFrame:
+        frame = normal.read(index * every)
+        # Perturbations are of light and lens and know RGB; the same frame number, the same fog.
+        image = frame.image[..., ::-1] if bgr else frame.image
+        changed = perturb(name, np.ascontiguousarray(image), severity, seed + index * every)
+        if bgr:
+            changed = np.ascontiguousarray(changed[..., ::-1])
+        return JudgedFrame(frame.name, changed, frame.labels, psnr=psnr(frame.image, changed))
+
+    settings = {
+        'perturbation': name, 'severity': severity, 'every': every, 'seed': seed,
+        'of': dict(normal.settings),
+    }
+    return Source(
+        name, 'natural', math.ceil(normal.count / every), read, settings, maps=False
+    )
+
+
+def attacked_source(name: str, normal: Source, attacked: Attacked, victim: Victim) -> Source:
+    """Attack every so many-th frame of a source; pictures are rounded to bytes as a camera's."""
+    attack = ATTACKS[attacked.kind](victim, attacked.settings)
+
+    def read(index: int) -> JudgedFrame:
+        frame = normal.read(index * attacked.every)
+        assert frame.labels is not None
+        labels = at_size(frame.labels, frame.image.shape[:2])
+        device = victim.watched.device
+        generator = torch.Generator().manual_seed(victim.seed + index * attacked.every)
+        pixels = torch.from_numpy(frame.image).to(device).permute(2, 0, 1)[None].float()
+        result = attack(pixels, torch.from_numpy(labels)[None].long().to(device), generator)
+        changed = result[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        changed = np.ascontiguousarray(changed)
+        return JudgedFrame(frame.name, changed, frame.labels, psnr=psnr(frame.image, changed))
+
+    settings = {
+        'attack': attacked.kind, 'every': attacked.every, **attacked.settings,
+        'seed': victim.seed, 'of': dict(normal.settings),
+    }
+    return Source(
+        name, 'attack', math.ceil(normal.count / attacked.every), read, settings, maps=False
+    )
+
+
+def at_size(labels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Bring labels to rows and columns without mixing them."""
+    if labels.shape == size:
+        return labels
+    rows, columns = size
+    return np.asarray(
+        cv2.resize(labels, (columns, rows), interpolation=cv2.INTER_NEAREST), dtype=np.uint8
+    )
+
+
+def psnr(before: UInt8Array, after: UInt8Array) -> float | None:
+    """Return the peak signal-to-noise ratio in dB; None when nothing changed."""
+    error = float(np.mean((before.astype(np.float64) - after.astype(np.float64)) ** 2))
+    return 10 * math.log10(255.0**2 / error) if error else None

@@ -1,0 +1,74 @@
+"""The watched network of a comparison, and the normal frames that detectors learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from offline_training.backbones import build_backbone
+from offline_training.backbones.checkpoints import load_checkpoint
+from offline_training.compare.config import CompareConfig
+from offline_training.compare.sources import Source, at_size
+from offline_training.config import Config, ConfigError
+from offline_training.config_file import load_config
+from offline_training.context import SEGMENTATION_SETS, Context, choose_device
+from offline_training.detectors.base import Frames, Watched
+from offline_training.normalization import Normalize
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A frozen network with everything that belongs to it."""
+
+    watched: Watched
+    config: Config
+    class_names: Sequence[str]
+    palette: Sequence[tuple[int, int, int]]
+    weights: str
+
+
+def open_experiment(
+    config: CompareConfig, folder: Path, data_root: Path, run: Path | None
+) -> Experiment:
+    """Load the watched network from a checkpoint, or from a finished training run.
+
+    Raises:
+        ConfigError: neither is given.
+        StorageError: the weights do not fit.
+    """
+    if config.train.dataset not in SEGMENTATION_SETS:
+        raise ConfigError(
+            f'train.dataset is {config.train.dataset!r}, which has no labels to learn from; '
+            f'choose one of {", ".join(SEGMENTATION_SETS)}'
+        )
+    dataset = SEGMENTATION_SETS[config.train.dataset](
+        data_root / config.train.data_dir, config.train.split  # type: ignore[arg-type]
+    )
+    experiment = load_config(run / 'config.yaml' if run else folder / config.experiment)
+    device = choose_device(experiment.device)
+    if run is not None:
+        network = Context(experiment, run, device).backbone()
+        weights = str(run)
+    elif config.weights is not None:
+        network = build_backbone(
+            experiment.backbone.architecture,
+            num_classes=len(dataset.class_names) + int(experiment.backbone.train_void),
+        )
+        load_checkpoint(network, data_root / config.weights)
+        weights = Path(config.weights).name
+    else:
+        raise ConfigError('no weights are named in the configuration; add them or give --run')
+    watched = Watched(network, Normalize(experiment.input), len(dataset.class_names)).to(device)
+    return Experiment(watched, experiment, dataset.class_names, dataset.palette, weights)
+
+
+def training_frames(source: Source) -> Frames:
+    """Read all frames of a source into memory, labels at network size."""
+    images, labels = [], []
+    for index in range(source.count):
+        frame = source.read(index)
+        assert frame.labels is not None
+        images.append(frame.image)
+        labels.append(at_size(frame.labels, frame.image.shape[:2]))
+    return Frames(images, labels)
