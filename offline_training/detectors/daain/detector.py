@@ -42,6 +42,9 @@ class Daain(Detector):
     convolutions) the flow; `classifier` the score; `epochs` the longest training; `seed` the key,
     the permutations and the training: it is the secret.
 
+    What goes into batch normalisations is nearly Gaussian; what comes out of rectifiers is cut off
+    at zero, which no affine flow undoes. A network without any needs other `layers`.
+
     Every choice can be exported: the recorded modules give their activations while
     `DaainGraph` is traced, and sampling becomes one Gather per layer. Convolutions over a grid
     cost more than the linear flows. Whole frames only, as there is no map of a sparse sample.
@@ -63,8 +66,8 @@ class Daain(Detector):
 
     def __init__(
         self,
-        tap: Tap = 'post',
-        layers: Layers = 'all',
+        tap: Tap = 'pre',
+        layers: Layers = 'batch_norm',
         points: int = 1000,
         radius: float | None = None,
         flow: FlowKind = 'glow_linear',
