@@ -13,7 +13,7 @@ from offline_training.compare.formatting import finite, percent, three_digits
 Curve = Sequence[Sequence[float]]
 SHARES = [(share / 100, str(share)) for share in range(0, 101, 20)]
 Corner = Literal['lower left', 'lower right', 'upper right']
-QUALITY_TICKS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+QUALITY_TICKS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 PERFECT = 0.0005
 """What is missing to 1 counts no less: the axis would have no end."""
 LETTER = 6.5
@@ -32,7 +32,7 @@ def roc_figure(
     return axes.svg(
         diagonal + _curves(axes, curves, hues) + _key(axes, areas, hues, 'lower right'),
         'ROC curves', SHARES, SHARES,
-        'False positive rate, % of normal', 'True positive rate, % of anomalies',
+        'False positive rate, %', 'True positive rate, %',
     )
 
 
@@ -50,7 +50,7 @@ def pr_figure(
     return axes.svg(
         _curves(axes, curves, hues) + _key(axes, precisions, hues, corner),
         'Precision-recall curves', SHARES, SHARES,
-        'Recall, % of anomalies', 'Precision, %',
+        'Recall, %', 'Precision, %',
     )
 
 

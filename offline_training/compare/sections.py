@@ -24,6 +24,8 @@ from offline_training.compare.tables import full_table, short_table
 
 CLOSE = 0.02
 """A cheaper detector is worth naming when its mean AUROC is at most this much lower."""
+KINDS = {'errors': ('correct', 'wrong or unknown')}
+"""What is normal and what is an anomaly in a group, where it is not called so."""
 OWN_BEST = 8
 """Colour number of a set's best detector where it is not among the best of the group."""
 WIDEST = 640
@@ -120,6 +122,7 @@ def set_card(
     """Return everything about one set: curves, the best detectors, histograms, reliability."""
     set_name = one['name']
     order = standings.ranked_on(set_name)
+    kinds = KINDS.get(one['group'], ('normal', 'anomalous'))
     shown = dict(hues)
     if order and order[0] not in shown:
         shown = {order[0]: OWN_BEST, **shown}
@@ -134,14 +137,15 @@ def set_card(
         roc = {name: curve['roc'] for name, curve in drawn.items() if curve.get('roc')}
         pr = {name: curve['pr'] for name, curve in drawn.items() if curve.get('pr')}
         charts = (
-            f'<figure><figcaption>ROC, AUROC in %</figcaption>{roc_figure(roc, areas, own)}'
-            '</figure><figure><figcaption>Precision and recall, AP in % (positive = anomaly)'
-            f'</figcaption>{pr_figure(pr, precisions, own)}</figure>'
+            f'<figure><figcaption>ROC, AUROC in %, positive = {kinds[1]}</figcaption>'
+            f'{roc_figure(roc, areas, own)}</figure>'
+            f'<figure><figcaption>PR, AP in %, positive = {kinds[1]}</figcaption>'
+            f'{pr_figure(pr, precisions, own)}</figure>'
         )
     top = [name for name in order if name in shown]
     return (
         f'<div class="charts">{charts}<div>{short_table(standings, one, shown)}</div></div>'
-        f'{_histograms(standings, set_name, curves, top)}'
+        f'{_histograms(standings, set_name, curves, top, kinds)}'
         f'{_reliability(standings, set_name, curves, order)}'
         f'<details><summary>All {len(order)} detectors, every measure</summary>'
         f'{full_table(standings, one)}</details>'
@@ -150,7 +154,7 @@ def set_card(
 
 def _histograms(
     standings: Standings, set_name: str, curves: Mapping[str, Mapping[str, Any]],
-    names: Sequence[str],
+    names: Sequence[str], kinds: tuple[str, str],
 ) -> str:
     figures = ''.join(
         f'<figure><figcaption>{breakable(name)} '
@@ -161,8 +165,8 @@ def _histograms(
     if not figures:
         return ''
     return (
-        '<h4>Scores <span class="legend"><i class="swatch normal"></i>normal '
-        '<i class="swatch anomalous"></i>anomalous; height is the square root of the share'
+        f'<h4>Scores <span class="legend"><i class="swatch normal"></i>{kinds[0]} '
+        f'<i class="swatch anomalous"></i>{kinds[1]}; height is the square root of the share'
         f'</span></h4><div class="small-charts">{figures}</div>'
     )
 

@@ -246,15 +246,15 @@ def _yes(value: bool) -> str:
 def protocol_table(standings: Standings) -> str:
     """Return how every set was judged: the positive class, what was pooled, how many frames."""
     rows = ''.join(
-        f'<tr><th class="name" scope="row">{escape(one["name"])}</th>'
-        f'<td class="text">{escape(one["title"])}</td><td class="text">{escape(one["level"])}</td>'
+        f'<tr><th class="name" scope="row">{breakable(one["name"])}</th>'
         f'<td class="text">{escape(one["protocol"])}</td>'
+        f'<td class="text">{escape(one["title"])}</td><td class="text">{escape(one["level"])}</td>'
         f'<td>{one["frames"]}</td><td>{one["normal_frames"]}</td></tr>'
         for sets in standings.groups.values() for one in sets
     )
     return (
         '<div class="scroll"><table class="protocol"><thead><tr><th class="name">Set</th>'
-        '<th class="text">Title</th><th class="text">Level</th><th class="text">Protocol</th>'
+        '<th class="text">Protocol</th><th class="text">Title</th><th class="text">Level</th>'
         '<th>Frames</th><th>Normal frames</th></tr></thead>'
         f'<tbody>{rows}</tbody></table></div>'
     )
