@@ -32,13 +32,13 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from offline_training.attacks.alternate_training import VictimSettings, train_alternately
 from offline_training.attacks.attack_damage import (
     answers,
     attack_picture,
     damage_report,
+    damage_table,
     draw_iou_bars,
 )
 from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
@@ -55,9 +55,15 @@ from offline_training.backbones.checkpoints import load_checkpoint
 from offline_training.config import Config, ConfigError
 from offline_training.config_file import load_config
 from offline_training.context import Context, choose_device, network_image, open_dataset
-from offline_training.data.base import DataError, SegmentationDataset, files_by_stem, read_image
+from offline_training.data.base import (
+    DataError,
+    SegmentationDataset,
+    Split,
+    files_by_stem,
+    read_image,
+)
 from offline_training.detectors.base import Frames, Watched
-from offline_training.evaluation.segmentation import VOID_PROTOCOLS
+from offline_training.evaluation.segmentation import VOID_PROTOCOLS, VoidProtocol
 from offline_training.memory import keep_freed_memory
 from offline_training.normalization import Normalize
 from offline_training.storage import StorageError, write_json, write_tensors
@@ -93,7 +99,8 @@ def train(
     frames, val = (
         Frames(data.images, data.labels) for data in (context.train_data, context.val_data)
     )
-    folder = output / 'checkpoints'
+    # Not the folder of `offline_training.train`, whose checkpoints must survive.
+    folder = output / 'attack_checkpoints'
     if not resume and folder.is_dir():
         shutil.rmtree(folder)
     record: dict[str, Any] = {
@@ -147,18 +154,19 @@ def apply(attacker: MaliciousAutoencoder, images: Path, output: Path) -> dict[st
 
 
 def report(
-    config: Config, weights: Path, attacker: MaliciousAutoencoder, options: argparse.Namespace
+    config: Config, weights: Path, attacker: MaliciousAutoencoder, split: Split,
+    protocol: VoidProtocol,
 ) -> dict[str, Any]:
     """Return the IoU per class of one split before and after the attack, and the PSNR."""
-    dataset = open_dataset(config, options.split)
+    dataset = open_dataset(config, split)
     names = list(dataset.class_names)
     watched = watched_network(config, weights, len(names))
     attacker = in_color_order(attacker, config).to(watched.device)
-    before = answers(watched, _samples(dataset, config, f'{options.split} as it is'))
-    after = answers(watched, _samples(dataset, config, f'{options.split} attacked'), attacker)
+    before = answers(watched, _samples(dataset, config, f'{split} as it is'))
+    after = answers(watched, _samples(dataset, config, f'{split} attacked'), attacker)
     return {
-        **damage_report(before, after, names, options.protocol),
-        'split': options.split, 'weights': weights.name,
+        **damage_report(before, after, names, protocol),
+        'split': split, 'weights': weights.name,
     }
 
 
@@ -168,28 +176,6 @@ def _samples(
     for index in track(range(len(dataset)), title, console=Console(stderr=True)):
         sample = dataset[index]
         yield network_image(sample.image, config), sample.labels
-
-
-def _print_damage(result: dict[str, Any]) -> None:
-    strength = 'unchanged' if result['psnr'] is None else f'{result["psnr"]:.2f} dB'
-    table = Table(title=f'{result["split"]}, {result["frames"]} frames, PSNR {strength}, '
-                        f'{result["protocol"]}')
-    table.add_column('class')
-    for heading in ('IoU % before', 'attacked', 'fall %'):
-        table.add_column(heading, justify='right')
-    before, after = result['before'], result['after']
-    for name, value in before['iou'].items():
-        table.add_row(name, *_row(value, after['iou'][name]))
-    table.add_section()
-    table.add_row('mean', *_row(before['miou'], after['miou']))
-    table.add_row('pixel accuracy', *_row(before['pixel_accuracy'], after['pixel_accuracy']))
-    Console(stderr=True).print(table)
-
-
-def _row(before: float | None, after: float | None) -> tuple[str, str, str]:
-    fall = '-' if not before or after is None else f'{100 * (1 - after / before):.1f}'
-    first, second = ('-' if value is None else f'{value:.2f}' for value in (before, after))
-    return first, second, fall
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -259,8 +245,11 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     if options.command == 'report':
-        result = report(config, options.weights, load_attacker(options.attacker), options)
-        _print_damage(result)
+        result = report(
+            config, options.weights, load_attacker(options.attacker), options.split,
+            options.protocol,
+        )
+        Console(stderr=True).print(damage_table(result))
         write_json(options.output / 'report.json', result)
         draw_iou_bars(options.output / 'iou.png', result)
         sys.stdout.write(json.dumps(

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.table import Table
 from torch import nn
 
 from offline_training.attacks.malicious_autoencoder import psnr, squared_change
@@ -109,6 +110,31 @@ def damage_report(
     }
 
 
+def damage_table(report: dict[str, Any]) -> Table:
+    """Return a `damage_report` as a table for the terminal."""
+    table = Table(title=f'{report["frames"]} frames, {_strength(report)}, {report["protocol"]}')
+    table.add_column('class')
+    for heading in ('IoU % before', 'attacked', 'fall %'):
+        table.add_column(heading, justify='right')
+    before, after = report['before'], report['after']
+    for name, value in before['iou'].items():
+        table.add_row(name, *_row(value, after['iou'][name]))
+    table.add_section()
+    table.add_row('mean', *_row(before['miou'], after['miou']))
+    table.add_row('pixel accuracy', *_row(before['pixel_accuracy'], after['pixel_accuracy']))
+    return table
+
+
+def _row(before: float | None, after: float | None) -> tuple[str, str, str]:
+    fall = '-' if not before or after is None else f'{100 * (1 - after / before):.1f}'
+    first, second = ('-' if value is None else f'{value:.2f}' for value in (before, after))
+    return first, second, fall
+
+
+def _strength(report: dict[str, Any]) -> str:
+    return 'unchanged' if report['psnr'] is None else f'PSNR {report["psnr"]:.1f} dB'
+
+
 def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
     """Draw the IoU of each class before and after the attack as a PNG bar chart."""
     # Imported when asked for, and without pyplot, which would look for a screen.
@@ -128,8 +154,7 @@ def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
     axes.set_xticks(places, names, rotation=35, ha='right')
     axes.set_ylim(0, 105)
     axes.set_ylabel('IoU in %')
-    strength = 'unchanged' if report['psnr'] is None else f'PSNR {report["psnr"]:.1f} dB'
-    axes.set_title(f'Malicious autoencoder, {strength}: mean IoU falls by '
+    axes.set_title(f'Malicious autoencoder, {_strength(report)}: mean IoU falls by '
                    f'{report["relative_fall"]:.0f} %')
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, ncols=2, loc='upper right')

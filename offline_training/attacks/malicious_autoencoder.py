@@ -135,7 +135,7 @@ def export_attacker(path: Path, attacker: MaliciousAutoencoder, height: int, wid
     """Write the attacker as ONNX: `image` float32 (1, 3, height, width) in 0..255 -> `attacked`.
 
     Raises:
-        GateError: ONNX Runtime does not compute what torch computes.
+        GateError: an operator is not allowed or ONNX Runtime computes something else than torch.
     """
     # Imported when asked for: ONNX Runtime takes a second, and only this needs it.
     from offline_training.onnx_gates import check_graph, check_parity
@@ -143,9 +143,15 @@ def export_attacker(path: Path, attacker: MaliciousAutoencoder, height: int, wid
     graph = copy.deepcopy(attacker).cpu().eval()
     generator = torch.Generator().manual_seed(0)
     image = 255 * torch.rand(1, 3, height, width, generator=generator)
-    torch.onnx.export(
-        graph, (image,), path, input_names=['image'], output_names=['attacked'],
-        opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
-    )
-    check_graph(path)
-    check_parity(path, graph, [{'image': image.numpy()}])
+    # Only what has passed gets its name.
+    part = path.with_name(f'.{path.stem}.part.onnx')
+    try:
+        torch.onnx.export(
+            graph, (image,), part, input_names=['image'], output_names=['attacked'],
+            opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+        )
+        check_graph(part)
+        check_parity(part, graph, [{'image': image.numpy()}])
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
