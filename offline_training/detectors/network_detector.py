@@ -9,14 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from offline_training.detectors.base import Detector, Watched, not_fitted
+from offline_training.detectors.base import Detector, NotApplicableError, Watched, not_fitted
+
+COUNT = 'num_batches_tracked'
+"""Of batch normalisation, for training; nothing reads it afterwards."""
 
 
 class NetworkDetector(Detector):
     """Base of detectors whose network is built when the watched one is met.
 
     A file is read without a watched network, so the weights are held as plain buffers; subclasses
-    give the shape of the network (`build`), train one and hand it to `keep`.
+    give the shape of the network (`build`), train one and hand it to `keep`. Score one picture
+    before an export: tracing cannot build networks.
     """
 
     def __init__(self, **settings: Any):
@@ -33,17 +37,22 @@ class NetworkDetector(Detector):
         """Hold the weights of a trained network."""
         self._hold({
             name: tensor.detach() for name, tensor in network.state_dict().items()
-            # Counts for averaging while training; nothing reads them afterwards.
-            if not name.endswith('num_batches_tracked')
+            if not name.endswith(COUNT)
         })
 
     def network(self, watched: Watched, images: Tensor) -> nn.Module:
-        """Return the network for pictures (B, H, W, 3), in evaluation mode, without weights."""
+        """Return the network for pictures (B, H, W, 3), in evaluation mode, without weights.
+
+        Raises:
+            RuntimeError: nothing has been fitted or loaded.
+            NotApplicableError: it was fitted on a network of another shape.
+        """
         height, width = images.shape[1:3]
         if not list(self.weights.buffers()):
             raise not_fitted(self.spec)
         if self._shape is None or self._shape[:3] != (watched.network, height, width):
             network = self.build(watched, height, width).eval()
+            self._compare(network)
             self._shape = watched.network, height, width, network
         return self._shape[3]
 
@@ -53,6 +62,17 @@ class NetworkDetector(Detector):
         with torch.no_grad():
             result: Tensor = functional_call(network, weights, inputs)
         return result
+
+    def _compare(self, network: nn.Module) -> None:
+        held = {name.replace('/', '.'): x.shape for name, x in self.weights.named_buffers()}
+        needed = {
+            name: x.shape for name, x in network.state_dict().items()
+            if not name.endswith(COUNT)
+        }
+        if held != needed:
+            raise NotApplicableError(
+                f'{self.spec.name} was fitted on a network of another shape; fit it on this one'
+            )
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take over saved tensors, whatever network they are of."""

@@ -90,8 +90,8 @@ class ObsNet(NetworkDetector):
 
             def observe(pixels: Tensor) -> tuple[Tensor, Tensor]:
                 with torch.no_grad():
-                    x, features, logits = self._look(watched, pixels, observer)
-                return observer(x, features), logits
+                    logits, inputs = self._look(watched, pixels, observer)
+                return observer(*inputs), logits
 
             with fit_progress(self.spec.name, steps(frames, training)) as advance:
                 train(observer, observe, watched, frames, training, advance)
@@ -101,8 +101,8 @@ class ObsNet(NetworkDetector):
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         network = self.network(watched, images)
         with torch.no_grad():
-            x, features, _ = self._look(watched, images, network)
-        return self.call(network, x, features)
+            _, inputs = self._look(watched, images, network)
+        return self.call(network, *inputs)
 
     def build(self, watched: Watched, height: int, width: int) -> nn.Module:
         try:
@@ -116,10 +116,12 @@ class ObsNet(NetworkDetector):
 
     def _look(
         self, watched: Watched, images: Tensor, observer: nn.Module
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return the observer's picture (B, 3, H, W), its features and the target's logits."""
+    ) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor], Tensor]]:
+        """Return the target's logits and what the observer reads: picture, features, logits."""
         x = watched.normalize(images)  # type: ignore[operator]
         names: tuple[str, ...] = observer.blocks if self.settings['residual'] else ()
         with block_inputs(watched.network, names) as features:
             logits, _ = watched.network.features(x)  # type: ignore[operator]
-        return x if self.settings['image'] else torch.zeros_like(x), features, logits
+        seen = x if self.settings['image'] else torch.zeros_like(x)
+        added = logits if self.settings['residual'] else torch.zeros_like(logits)
+        return logits, (seen, features, added)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 LAST_BLOCKS = 3
 """Blocks of the target that the small observer reads, as ObsNet's (up3, up2, up1)."""
 WIDTH = 32
-"""Channels of the small observer."""
+"""Channels of the small observer and of the head."""
 
 
 @contextmanager
@@ -47,17 +47,17 @@ def block_inputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str,
 class Layout:
     """Which blocks a network has, found by calling a copy without memory (device `meta`).
 
-    `blocks` are the outermost modules with weights in the order of their calls, `channels` what
-    each receives, `last` the convolution that makes the logits.
+    `blocks` are the outermost modules with weights in the order of their calls, without the first,
+    which the picture enters; `channels` is what each receives, `outputs` the channels of the
+    logits.
 
     Raises:
-        ValueError: the logits do not come from a convolution with one channel per class.
+        ValueError: the network has one answer per picture instead of per pixel.
     """
 
     def __init__(self, network: nn.Module, height: int, width: int):
         self.network = copy.deepcopy(network).to('meta').requires_grad_(False).eval()
         self.channels: dict[str, int] = {}
-        convolutions: list[str] = []
         depth = 0
 
         def enter(name: str) -> Any:
@@ -65,8 +65,6 @@ class Layout:
                 nonlocal depth
                 if not depth and any(True for _ in module.parameters()):
                     self.channels.setdefault(name, inputs[0].shape[1])
-                if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                    convolutions.append(name)
                 depth += 1
 
             return hook
@@ -85,39 +83,31 @@ class Layout:
         )
         for handle in handles:
             handle.remove()
-        self.blocks = tuple(self.channels)[1:]  # the picture itself enters the first
-        self.last = convolutions[-1]
-        outputs = self.network.get_submodule(self.last).out_channels
-        if logits.ndim != 4 or outputs != logits.shape[1]:
-            raise ValueError(
-                f'the last convolution {self.last!r} has {outputs} outputs but the logits are '
-                f'{tuple(logits.shape)}; an observer needs a segmentation network that ends in a '
-                'convolution'
-            )
+        if logits.ndim != 4:
+            raise ValueError('it has one answer per picture instead of per pixel')
+        self.blocks = tuple(self.channels)[1:]
+        self.outputs: int = logits.shape[1]
 
 
 class ObserverNetwork(nn.Module):
-    """The target's topology with one logit per pixel.
+    """The target's topology and behind it a head with one logit per pixel.
 
-    `forward` takes normalised pictures (B, 3, H, W) and the features of `block_inputs`, which are
-    added to what the same blocks receive here, and returns logits (B, H, W).
+    `forward` takes normalised pictures (B, 3, H, W), the features of `block_inputs`, which are
+    added to what the same blocks receive here, and the target's logits, which are added to the own
+    ones (zeros without residual connections); it returns logits (B, H, W). The head is that of
+    ObsNet for DeepLabV3+ without its 3x3 window: one linear layer on the last block, as for
+    SegNet, is too little for networks whose last block has no more channels than classes.
     """
 
     def __init__(self, layout: Layout):
         super().__init__()
         self.blocks = layout.blocks
         self.network = copy.deepcopy(layout.network).requires_grad_(True)
-        owner, _, leaf = layout.last.rpartition('.')
-        old = layout.network.get_submodule(layout.last)
-        assert isinstance(old, (nn.Conv2d, nn.ConvTranspose2d))
-        more = (
-            {'output_padding': old.output_padding} if isinstance(old, nn.ConvTranspose2d) else {}
-        )
-        last = type(old)(
-            old.in_channels, 1, old.kernel_size, old.stride, old.padding,  # type: ignore[arg-type]
-            dilation=old.dilation, bias=True, device='meta', **more,  # type: ignore[arg-type]
-        )
-        setattr(self.network.get_submodule(owner), leaf, last)
+        with torch.device('meta'):
+            self.head = nn.Sequential(
+                nn.BatchNorm2d(layout.outputs), nn.Conv2d(layout.outputs, WIDTH, 1), nn.ReLU(),
+                nn.Conv2d(WIDTH, 1, 1),
+            )
         self._features: Mapping[str, Tensor] = {}
         for name in self.blocks:
             self.network.get_submodule(name).register_forward_pre_hook(self._adding(name))
@@ -130,20 +120,22 @@ class ObserverNetwork(nn.Module):
 
         return hook
 
-    def forward(self, x: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, features: Mapping[str, Tensor], logits: Tensor) -> Tensor:
         self._features = features
         try:
-            logits: Tensor = self.network.features(x)[0]  # type: ignore[operator]
+            own = self.network.features(x)[0]  # type: ignore[operator]
         finally:
             self._features = {}
-        return logits[:, 0]
+        score: Tensor = self.head(own + logits)[:, 0]
+        return score
 
 
 class SmallObserver(nn.Module):
     """The target's last blocks alone: ObsNet's small variant, which does not see the picture.
 
-    `forward` takes pictures (B, 3, H, W) for their size alone and the features of `block_inputs`;
-    from coarse to fine each is added to what came before. Logits are (B, H, W).
+    `forward` takes the features of `block_inputs`; from coarse to fine each is added to what came
+    before. Of the pictures (B, 3, H, W) it needs the size alone, of the logits nothing. It
+    returns logits (B, H, W).
     """
 
     def __init__(self, layout: Layout):
@@ -162,7 +154,7 @@ class SmallObserver(nn.Module):
             )
             self.head = nn.Conv2d(WIDTH, 1, 1)
 
-    def forward(self, x: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, features: Mapping[str, Tensor], logits: Tensor) -> Tensor:
         y: Tensor | None = None
         for name, enter, layer in zip(self.blocks, self.enter, self.layers, strict=True):
             own = enter(features[name])
@@ -174,20 +166,10 @@ class SmallObserver(nn.Module):
 
 
 def initialise(observer: nn.Module, target: nn.Module | None, device: torch.device) -> None:
-    """Give an observer on device `meta` fresh weights (global random state), or the target's.
-
-    What the target has under the same name and in the same shape is copied, as in ObsNet.
-    """
+    """Give an observer on device `meta` fresh weights (global random state), or the target's."""
     observer.to_empty(device=device)
     for module in observer.modules():
         if callable(reset := getattr(module, 'reset_parameters', None)):
             reset()
-    if target is not None:
-        own = observer.state_dict()
-        theirs = {f'network.{name}': tensor for name, tensor in target.state_dict().items()}
-        observer.load_state_dict({
-            name: theirs[name]
-            if name in theirs and theirs[name].shape == tensor.shape
-            else tensor
-            for name, tensor in own.items()
-        })
+    if target is not None and isinstance(observer, ObserverNetwork):
+        observer.network.load_state_dict(target.state_dict())

@@ -48,7 +48,7 @@ class Training:
     """Sides of the training crops as a share of the picture's."""
     zoom: float = 1.5
     """Most that a crop is enlarged; the whole picture shrunk to the crop is the other end."""
-    jitter: float = 1.0
+    jitter: float = 0.25
     """Strength of the changes of light and colour; 0 = none."""
     epochs: int = 6
     batch_size: int = 4
