@@ -72,12 +72,16 @@ setup(
     packages=find_packages(
         include=[PACKAGE, f'{PACKAGE}.*', 'offline_training', 'offline_training.*']
     ),
-    package_data={PACKAGE: ['py.typed'], 'offline_training.compare': ['page.css', 'page.js']},
+    package_data={
+        PACKAGE: ['py.typed'],
+        'offline_training.compare.report': ['page.css', 'page.js'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
         installed('launch', '*.launch.py'),
         installed('config'),
+        installed('config/compare'),
         installed('config/training'),
     ],
     install_requires=['numpy>=1.21', 'opencv-python-headless>=4.5', 'PyYAML>=5.4', 'rich>=11'],

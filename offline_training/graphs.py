@@ -17,6 +17,9 @@ from offline_training.normalization import Normalize
 from offline_training.storage import StorageError
 from ros2_ood_monitor.manifest import MAP_STRIDE
 
+MAPS = ('energy', 'density', 'unknown', 'error')
+"""The maps that are fused, in this order."""
+
 
 def energy_map(logits: Tensor) -> Tensor:
     """Negated free energy -logsumexp of 4x4-averaged logits, (B, C, H, W) -> (B, 1, H/4, W/4).

@@ -10,20 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from offline_training.attacks.pasting import paste_objects
 from offline_training.backbones.base import Backbone
-from offline_training.context import Context, NetworkData
-from offline_training.data.base import VOID
+from offline_training.context import Context
 from offline_training.detectors.flow import TapFlow
 from offline_training.detectors.observer import Observer
-from offline_training.graphs import detector_maps
+from offline_training.graphs import MAPS, detector_maps
 from offline_training.normalization import Normalize
 from offline_training.stages import flow as flow_stage
 from offline_training.stages import observer as observer_stage
-from ros2_ood_monitor.manifest import MAP_STRIDE
 
-MAPS = ('energy', 'density', 'unknown', 'error')
-IGNORE = 255
 BATCH = 6
 
 
@@ -67,40 +62,6 @@ class MonitoredNetwork:
             arrays = {name: maps[name].float().cpu().numpy() for name in MAPS}
             for index in range(len(batch)):
                 yield {name: array[index] for name, array in arrays.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class PastedFrame:
-    """A normal picture with pasted unknowns; `truth` uint8 (H/4, W/4): 1 unknown, 255 ignored."""
-
-    image: NDArray[np.uint8]
-    truth: NDArray[np.uint8]
-
-
-def pasted_frames(data: NetworkData, seed: int) -> Sequence[PastedFrame]:
-    """Paste objects into every picture of `data`, the same ones for the same seed."""
-    rng = np.random.default_rng((seed, 7919))
-    frames = []
-    for image, labels in zip(data.images, data.labels, strict=True):
-        donor = data.images[int(rng.integers(len(data.images)))]
-        pasted, mask = paste_objects(rng, image, donor)
-        frames.append(PastedFrame(pasted, _map_truth(mask, labels)))
-    return frames
-
-
-def _map_truth(mask: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bring a full-size mask to map resolution; rims of objects and void are ignored."""
-    cover, void = _share(mask > 0), _share(labels == VOID)
-    truth = (cover > 0.5).astype(np.uint8)
-    truth[(cover <= 0.5) & ((cover > 0) | (void > 0.5))] = IGNORE
-    return truth
-
-
-def _share(flags: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean over blocks of one map pixel."""
-    rows, columns = (side // MAP_STRIDE for side in flags.shape)
-    blocks = flags.reshape(rows, MAP_STRIDE, columns, MAP_STRIDE)
-    return np.asarray(blocks.mean(axis=(1, 3)))
 
 
 def stack(maps: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:

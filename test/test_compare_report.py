@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import offline_training.compare
-from offline_training.compare.axes import Axes, log_ticks, simplified
-from offline_training.compare.figures import cost_figure, histogram_figure, pareto
-from offline_training.compare.formatting import interval, percent, three_digits
-from offline_training.compare.markdown import table_markdown, table_text
-from offline_training.compare.panels import Panel
-from offline_training.compare.report import report_html, write_report
-from offline_training.compare.standings import COLOURED, Standings, best_of
+import offline_training.compare.report
+from offline_training.compare.report.axes import Axes, log_ticks, simplified
+from offline_training.compare.report.figures import cost_figure, histogram_figure, pareto
+from offline_training.compare.report.formatting import interval, percent, three_digits
+from offline_training.compare.report.html_page import report_html, write_report
+from offline_training.compare.report.markdown import table_markdown, table_text
+from offline_training.compare.report.panels import Panel
+from offline_training.compare.report.standings import COLOURED, Standings, best_of
 
 VOID = {'br', 'wbr', 'img', 'input', 'meta', 'link', 'hr'}
 HOSTILE = '<img src=x onerror="alert(1)">&\'|`*'
@@ -215,10 +215,10 @@ def test_the_page_allows_its_own_script_and_no_other(table):
 
 
 def test_files_beside_the_code_are_packaged():
-    folder = Path(offline_training.compare.__file__).parent
+    folder = Path(offline_training.compare.report.__file__).parent
     files = {path.name for path in folder.iterdir() if path.suffix in {'.css', '.js', '.html'}}
-    setup = (folder.parent.parent / 'setup.py').read_text(encoding='utf-8')
-    (named,) = re.findall(r"'offline_training.compare': \[([^]]*)\]", setup)
+    setup = (folder.parent.parent.parent / 'setup.py').read_text(encoding='utf-8')
+    (named,) = re.findall(r"'offline_training.compare.report': \[([^]]*)\]", setup)
     assert files == set(re.findall(r"'([^']+)'", named))
 
 

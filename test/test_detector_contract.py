@@ -39,6 +39,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
         'attack_share': 0.0,
     },
     'dense_flow': {'channels': 12, 'hidden': 8, 'layers': 2, 'epochs': 3},
+    'monitor': {
+        'observer': {
+            'epochs': 40, 'width': 16, 'batch_size': 4, 'max_objects': 2, 'learning_rate': 1e-2,
+            'attack_share': 0.0,
+        },
+        'flow': {'channels': 12, 'hidden': 8, 'layers': 2, 'epochs': 3},
+    },
     'daain': {'points': 64, 'blocks': 2, 'epochs': 2},
 }
 """Settings that make a detector small enough for 32x48 pictures; the default where absent."""

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from offline_training.compare.bench import run_comparison
 from offline_training.compare.config import CompareConfig, load_compare_config
+from offline_training.compare.report.markdown import table_text
 from offline_training.config import ConfigError
 from offline_training.data.base import DataError
 from offline_training.memory import keep_freed_memory
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help='folder that data sets and weights are relative to')
     parser.add_argument('--output', type=Path, required=True, help='folder of the results')
     parser.add_argument('--run', type=Path,
-                        help='watch the network of this training run, not that of the checkpoint')
+                        help='watch the network of this training run, with its flow and observer')
     parser.add_argument('--detectors', help='comma-separated rows to compare (default: all)')
     options = parser.parse_args(argv)
     console = Console(stderr=True)
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.detectors is not None:
             config = _only(config, options.detectors)
         keep_freed_memory()
-        run_comparison(
+        table = run_comparison(
             config, options.config.parent, options.data_root, options.output, options.run, console
         )
     except (ConfigError, DataError, StorageError) as error:
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write('\ninterrupted; the same command continues\n')
         return 130
+    sys.stdout.write(table_text(table))
     console.print(f'look at {options.output / "report.html"}')
     return 0
 

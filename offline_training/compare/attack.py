@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor
 
+from offline_training.attack_autoencoder import in_color_order
+from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
 from offline_training.attacks.cospgd import cospgd
 from offline_training.attacks.gradient_sign import channels_first, iterative_fgsm
 from offline_training.attacks.local_adversarial import named_local_attack
+from offline_training.attacks.malicious_autoencoder import load_attacker, save_attacker
 from offline_training.attacks.pgd import pgd
 from offline_training.attacks.universal import (
     data_prior,
@@ -21,7 +26,7 @@ from offline_training.attacks.universal import (
     save_perturbation,
     universal_perturbation,
 )
-from offline_training.config import ConfigError
+from offline_training.config import Config, ConfigError
 from offline_training.detectors.base import Frames, Watched
 
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
@@ -33,9 +38,12 @@ class Victim:
     """What an attacker knows of the network that is watched."""
 
     watched: Watched
+    config: Config
     class_names: Sequence[str]
-    frames: Callable[[], Frames]
+    train: Callable[[], Frames]
     """Reads the normal frames that an attack may learn from."""
+    val: Callable[[], Frames]
+    """Reads the normal frames on which the best state of an attack is chosen."""
     store: Path
     """File, without ending, for what the attack learns once."""
     seed: int
@@ -86,11 +94,35 @@ def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         if not path.is_file():
             save_perturbation(path, universal_perturbation(
-                channels_first(victim.watched.features), data_prior(batch, victim.frames().images),
+                channels_first(victim.watched.features), data_prior(batch, victim.train().images),
                 epsilon, steps, torch.Generator().manual_seed(victim.seed),
                 learning_rate=0.05 * epsilon,
             ))
         return perturb(images, load_perturbation(path))
+
+    return attack
+
+
+def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+    psnr, steps, width = _take(settings, psnr=30.0, steps=400, width=8)
+    asked = AttackSettings(psnr=psnr, steps=steps, width=width, seed=victim.seed)
+    path = victim.store.with_suffix('.safetensors')
+
+    def train() -> None:
+        training = AutoencoderTraining(
+            victim.watched, victim.train(), victim.val(), asked, victim.store.with_suffix('.pt')
+        )
+        # A frame is waiting under the bar of its source: two bars at once would overwrite.
+        attacker = training.run(Progress(console=Console(stderr=True), disable=True))
+        save_attacker(path, in_color_order(attacker.cpu(), victim.config))
+
+    def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        if not path.is_file():
+            train()
+        attacker = in_color_order(load_attacker(path), victim.config).to(images.device)
+        with torch.no_grad():
+            redrawn: Tensor = attacker(images)
+        return redrawn
 
     return attack
 
@@ -101,6 +133,7 @@ ATTACKS: dict[str, Callable[[Victim, Mapping[str, Any]], Attack]] = {
     'cospgd': _cospgd,
     'local': _local,
     'universal': _universal,
+    'autoencoder': _autoencoder,
 }
 """What prepares each kind of attack, quickly; long work waits for the first frame."""
 

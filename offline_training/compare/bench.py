@@ -14,16 +14,16 @@ from offline_training.compare.attack import Victim
 from offline_training.compare.config import CompareConfig
 from offline_training.compare.cost import measure_cost
 from offline_training.compare.fitting import fit_all
-from offline_training.compare.markdown import table_markdown
 from offline_training.compare.measuring import (
     Probability,
     error_probability,
     measure_frames,
     measure_pixels,
 )
-from offline_training.compare.panels import Panel
 from offline_training.compare.pictures import disturbed_panels, extreme_panels
-from offline_training.compare.report import write_report
+from offline_training.compare.report.html_page import write_report
+from offline_training.compare.report.markdown import table_markdown
+from offline_training.compare.report.panels import Panel
 from offline_training.compare.scoring import judge, read_predictions, read_scores
 from offline_training.compare.sources import (
     Source,
@@ -77,7 +77,7 @@ def run_comparison(
     experiment = open_experiment(config, folder, data_root, run)
     sources = _open_sources(config, experiment, data_root, output)
     frames = cache(partial(training_frames, sources.train))
-    fitted = fit_all(config.detectors, experiment.watched, frames, output / 'detectors', console)
+    fitted = fit_all(config.detectors, experiment, frames, output / 'detectors', console)
     detectors = {name: each.detector for name, each in fitted.items() if each.detector}
     scores = output / 'scores'
     with progress(console) as bars:
@@ -110,6 +110,7 @@ def _open_sources(
     settings = experiment.config
     open_pictures = partial(picture_source, root=data_root, config=settings)
     train = open_pictures('train', 'normal', config.train, every=config.train_every)
+    val = open_pictures('val', 'normal', config.val, every=config.val_every)
     normal = open_pictures('normal', 'normal', config.normal)
     strength = config.perturbations
     perturbed = [
@@ -121,14 +122,15 @@ def _open_sources(
     ]
     attacked = [
         attacked_source(name, normal, each, Victim(
-            experiment.watched, experiment.class_names, partial(training_frames, train),
+            experiment.watched, settings, experiment.class_names,
+            partial(training_frames, train), partial(training_frames, val),
             output / 'attacks' / name, config.seed,
         ))
         for name, each in config.attacks.items()
     ]
     return Sources(
         train,
-        open_pictures('val', 'normal', config.val, every=config.val_every),
+        val,
         normal,
         [open_pictures(name, 'objects', each) for name, each in config.pictures.items()],
         [*perturbed, *attacked],

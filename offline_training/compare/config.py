@@ -138,8 +138,9 @@ def _perturbed(value: Any) -> Perturbed:
 
 def _attack(value: Any, where: str) -> Attacked:
     values = dict(_mapping(value, where))
-    own = {key: values.pop(key) for key in ('kind', 'every') if key in values}
-    built = _build(Attacked, {**own, 'settings': values}, where)
+    own: dict[str, Any] = {key: values.pop(key) for key in ('kind', 'every') if key in values}
+    own['settings'] = values
+    built = _build(Attacked, own, where)
     _one_of(built.kind, tuple(ATTACKS), f'{where}.kind')
     _positive(built.every, f'{where}.every')
     return built

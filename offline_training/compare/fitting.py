@@ -11,9 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from offline_training.compare.config import Entry
+from offline_training.compare.run_detectors import take_from_run
+from offline_training.compare.watching import Experiment
 from offline_training.config import ConfigError
 from offline_training.detectors import DETECTORS
-from offline_training.detectors.base import Detector, Frames, NotApplicableError, Watched
+from offline_training.detectors.base import Detector, Frames, NotApplicableError
 from offline_training.storage import StorageError, read_json, write_json
 
 
@@ -28,7 +30,7 @@ class Fitted:
 
 def fit_all(
     entries: Mapping[str, Entry],
-    watched: Watched,
+    experiment: Experiment,
     frames: Callable[[], Frames],
     folder: Path,
     console: Console,
@@ -41,6 +43,7 @@ def fit_all(
     """
     # All are built first: a wrong setting must not wait for hours of fitting.
     built = {name: _build(name, entry) for name, entry in entries.items()}
+    run = experiment.run
     fitted = {}
     for name, detector in built.items():
         facts_path = folder / f'{name}.json'
@@ -51,7 +54,9 @@ def fit_all(
         started = time.perf_counter()
         skipped = None
         try:
-            detector.fit(watched, frames()).eval()
+            if not (run and take_from_run(name, detector, run)):
+                detector.fit(experiment.watched, frames())
+            detector.eval()
         except NotApplicableError as error:
             skipped = str(error)
             console.print(f'left out: {skipped}')

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from offline_training.compare.panels import Panel
+from offline_training.compare.report.panels import Panel
 from offline_training.compare.scoring import read_predictions, read_scores
 from offline_training.compare.sources import JudgedFrame, Source, at_size
 from offline_training.compare.truth import IGNORE, Question
@@ -70,7 +70,10 @@ def extreme_panels(
     predictions = read_predictions(folder)
     panels = []
     count = min(EXTREMES, len(judged) // 2)
-    for kind, indices in (('best', judged[:count]), ('worst', judged[::-1][:count])):
+    kinds: tuple[tuple[Literal['best', 'worst'], list[int]], ...] = (
+        ('best', judged[:count]), ('worst', judged[::-1][:count])
+    )
+    for kind, indices in kinds:
         for index in indices:
             frame = source.read(index)
             size = frame.image.shape[:2]

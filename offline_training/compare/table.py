@@ -67,9 +67,11 @@ def comparison_table(
             for name, result in results[question.name].items()
         ],
         'segmentation': [
-            _segmentation(name, each, experiment.class_names)
-            for name, each in facts.items()
-            if each['confusion'] is not None
+            _segmentation('clean', facts['normal'], experiment.class_names),
+            *(
+                _segmentation(name, facts[name], experiment.class_names)
+                for name in (*config.perturbations.names, *config.attacks)
+            ),
         ],
     }
 

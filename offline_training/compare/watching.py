@@ -26,6 +26,8 @@ class Experiment:
     class_names: Sequence[str]
     palette: Sequence[tuple[int, int, int]]
     weights: str
+    run: Context | None
+    """The training run that the network is from, if it is from one."""
 
 
 def open_experiment(
@@ -47,8 +49,10 @@ def open_experiment(
     )
     experiment = load_config(run / 'config.yaml' if run else folder / config.experiment)
     device = choose_device(experiment.device)
+    context = None
     if run is not None:
-        network = Context(experiment, run, device).backbone()
+        context = Context(experiment, run, device)
+        network = context.backbone()
         weights = str(run)
     elif config.weights is not None:
         network = build_backbone(
@@ -60,7 +64,9 @@ def open_experiment(
     else:
         raise ConfigError('no weights are named in the configuration; add them or give --run')
     watched = Watched(network, Normalize(experiment.input), len(dataset.class_names)).to(device)
-    return Experiment(watched, experiment, dataset.class_names, dataset.palette, weights)
+    return Experiment(
+        watched, experiment, dataset.class_names, dataset.palette, weights, context
+    )
 
 
 def training_frames(source: Source) -> Frames:

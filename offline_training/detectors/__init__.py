@@ -18,6 +18,7 @@ from offline_training.detectors.logit_scores import (
 )
 from offline_training.detectors.mc_augmentation import McAugmentation
 from offline_training.detectors.mc_dropout import McDropBlock, McDropout
+from offline_training.detectors.monitor import Monitor
 from offline_training.detectors.obsnet import ObsNet
 from offline_training.detectors.odin import Odin
 from offline_training.detectors.standardized_max_logit import StandardizedMaxLogit
@@ -43,6 +44,7 @@ _CLASSES: tuple[type[Detector], ...] = (
     ObsNet,
     LightObserver,
     DenseFlowDensity,
+    Monitor,
 )
 
 DETECTORS: dict[str, type[Detector]] = {each.spec.name: each for each in _CLASSES}

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from offline_training.calibration import calibrate_alarm, fit_fusion, region_threshold
 from offline_training.context import Context, network_image
-from offline_training.monitored import IGNORE, MAPS, MonitoredNetwork, pasted_frames, stack
+from offline_training.graphs import MAPS
+from offline_training.monitored import MonitoredNetwork, stack
+from offline_training.pasted_frames import IGNORE, pasted_frames
 from offline_training.storage import write_json
 from ros2_ood_monitor.fusion import frame_statistic, fused_logits, probability
 from ros2_ood_monitor.scenes import SceneGenerator
@@ -27,7 +29,8 @@ def run(context: Context) -> None:
     network = MonitoredNetwork.restore(context)
     rng = np.random.default_rng(config.seed)
     with context.progress() as bars:
-        frames = pasted_frames(context.val_data, config.seed)
+        data = context.val_data
+        frames = pasted_frames(data.images, data.labels, config.seed)
         pasted = stack(list(network.stream(
             frame.image for frame in bars.track(frames, description='pasted val')
         )))

@@ -8,7 +8,9 @@ import numpy as np
 
 from offline_training.context import Context
 from offline_training.evaluation.pixel_curve import PixelCurve
-from offline_training.monitored import IGNORE, MAPS, MonitoredNetwork, pasted_frames
+from offline_training.graphs import MAPS
+from offline_training.monitored import MonitoredNetwork
+from offline_training.pasted_frames import IGNORE, pasted_frames
 from offline_training.storage import read_json, write_json
 from ros2_ood_monitor.fusion import fused_logits
 from ros2_ood_monitor.manifest import Fusion
@@ -29,7 +31,8 @@ def run(context: Context) -> None:
     fusion = read_fusion(context)
     curves = {name: PixelCurve() for name in ('fused', *MAPS)}
     # Other objects than those the fusion was fitted on.
-    frames = pasted_frames(context.val_data, context.config.calibration.seed + 1)
+    data = context.val_data
+    frames = pasted_frames(data.images, data.labels, context.config.calibration.seed + 1)
     with context.progress() as bars:
         for frame in bars.track(frames, description='pasted val'):
             maps = dict(network.maps(frame.image))

@@ -22,8 +22,9 @@ from offline_training.config import to_dict
 from offline_training.context import Context
 from offline_training.graphs import BackboneGraph, TapGraph
 from offline_training.model_card import model_card
-from offline_training.monitored import MonitoredNetwork, pasted_frames
+from offline_training.monitored import MonitoredNetwork
 from offline_training.onnx_gates import check_graph, check_parity, half_precision_finite
+from offline_training.pasted_frames import pasted_frames
 from offline_training.stages.evaluate import read_fusion
 from offline_training.storage import read_json
 from ros2_ood_monitor import __version__
@@ -150,8 +151,10 @@ def _selftest(context: Context, network: MonitoredNetwork, folder: Path) -> list
     def statistic(image: NDArray[np.uint8]) -> float:
         return frame_statistic(fused_logits(network.maps(image), fusion), top)
 
-    normal = context.val_data.images[:GATE_FRAMES]
-    pasted = [f.image for f in pasted_frames(context.val_data, context.config.calibration.seed)]
+    data = context.val_data
+    normal = data.images[:GATE_FRAMES]
+    frames = pasted_frames(data.images, data.labels, context.config.calibration.seed)
+    pasted = [frame.image for frame in frames]
     chosen = {
         'normal': min(normal, key=statistic),
         'anomaly': max(pasted[:GATE_FRAMES], key=statistic),

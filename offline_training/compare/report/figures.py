@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
-from offline_training.compare.axes import Axes, log_ticks, number
-from offline_training.compare.formatting import finite, percent, three_digits
+from offline_training.compare.report.axes import Axes, log_ticks, number
+from offline_training.compare.report.formatting import finite, percent, three_digits
 
 Curve = Sequence[Sequence[float]]
 SHARES = [(share / 100, str(share)) for share in range(0, 101, 20)]

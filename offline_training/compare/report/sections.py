@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 
-from offline_training.compare.figures import (
+from offline_training.compare.report.figures import (
     cost_figure,
     histogram_figure,
     iou_bars,
@@ -17,10 +17,10 @@ from offline_training.compare.figures import (
     reliability_figure,
     roc_figure,
 )
-from offline_training.compare.formatting import breakable, finite, percent, three_digits
-from offline_training.compare.panels import Panel
-from offline_training.compare.standings import Standings, group_title
-from offline_training.compare.tables import full_table, short_table
+from offline_training.compare.report.formatting import breakable, finite, percent, three_digits
+from offline_training.compare.report.panels import Panel
+from offline_training.compare.report.standings import Standings, group_title
+from offline_training.compare.report.tables import full_table, short_table
 
 CLOSE = 0.02
 """A cheaper detector is worth naming when its mean AUROC is at most this much lower."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from offline_training.compare.formatting import (
+from offline_training.compare.report.formatting import (
     NOTHING,
     breakable,
     finite,
@@ -14,7 +14,7 @@ from offline_training.compare.formatting import (
     percent,
     three_digits,
 )
-from offline_training.compare.standings import (
+from offline_training.compare.report.standings import (
     MEASURES,
     Standings,
     best_of,

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from offline_training.compare.formatting import percent, three_digits
-from offline_training.compare.standings import (
+from offline_training.compare.report.formatting import percent, three_digits
+from offline_training.compare.report.standings import (
     MEASURES,
     Standings,
     best_of,

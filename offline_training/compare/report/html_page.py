@@ -14,17 +14,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from offline_training.compare.formatting import three_digits
-from offline_training.compare.panels import Panel
-from offline_training.compare.sections import (
+from offline_training.compare.report.formatting import three_digits
+from offline_training.compare.report.panels import Panel
+from offline_training.compare.report.sections import (
     cost,
     panel_figures,
     segmentation,
     set_card,
     summary,
 )
-from offline_training.compare.standings import Standings, group_title
-from offline_training.compare.tables import detector_table, heat_table, protocol_table
+from offline_training.compare.report.standings import Standings, group_title
+from offline_training.compare.report.tables import detector_table, heat_table, protocol_table
 from offline_training.storage import write_text
 
 PANELS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from offline_training.compare.formatting import finite, percent
+from offline_training.compare.report.formatting import finite, percent
 
 GROUPS = {
     'pixel': 'Unknown objects, per pixel',
