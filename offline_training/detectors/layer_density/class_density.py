@@ -60,7 +60,8 @@ class ClassDensity(nn.Module):
     def forward(self, features: Pooled) -> Tensor:
         """Return one score per frame (B,), higher = more anomalous.
 
-        Known classes: the most anomalous class present, in standard deviations of normal driving.
+        Known classes: the mean over those present of -log p_k in standard deviations of normal
+        driving, as weather and lens change all of them a little rather than one of them much.
         Unknown class: -max_k log p_k in nats. Classes never seen in `fit` do not count.
         """
         seen = self.gaussian.seen
@@ -69,6 +70,6 @@ class ClassDensity(nn.Module):
             return -log_prob.masked_fill(~seen, -math.inf).amax(dim=1)
         score = (-self.log_prob(features.values) - self.center) / self.spread
         counted = features.present & seen
-        worst = score.masked_fill(~counted, -math.inf).amax(dim=1)
-        # All void: nothing to say here; the whole frame, another layer, has no such gap.
-        return torch.where(counted.any(dim=1), worst, torch.zeros_like(worst))
+        # All void: zero; the whole frame, another layer, has no such gap.
+        total = score.masked_fill(~counted, 0).sum(dim=1)
+        return total / counted.to(score.dtype).sum(dim=1).clamp_min(1)

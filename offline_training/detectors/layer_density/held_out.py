@@ -33,6 +33,12 @@ def split(count: int) -> tuple[Indices, Indices]:
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
+def thinned(chosen: Indices, most: int) -> Indices:
+    """Return at most `most` of the chosen frames, evenly spread."""
+    places = np.linspace(0, len(chosen) - 1, min(most, len(chosen)))
+    return chosen[places.round().astype(np.intp)]
+
+
 def pictures(
     frames: Frames, chosen: Indices, size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,24 @@ from offline_training.detectors.layer_density.class_features import (
     class_means,
     frame_means,
 )
-from offline_training.detectors.layer_density.held_out import Indices, pictures
+from offline_training.detectors.layer_density.held_out import Indices, pictures, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
+
+VALIDATION_FRAMES = 64
+"""Held-out frames, evenly spread, that are attacked to fit the few weights of the combination."""
+
+
+class Vectors(NamedTuple):
+    """Features of many frames at one layer."""
+
+    values: Tensor
+    """(N, C)."""
+    classes: Tensor
+    """Int64 (N,)."""
+    num_classes: int
+    """Classes there can be."""
 
 
 class LayerDensities(Detector):
@@ -35,8 +49,8 @@ class LayerDensities(Detector):
 
     Classifiers: every tap is averaged over the frame and scored by its most likely class, as in
     the papers. Segmentation networks: every tap gives two layers. One has the averages over each
-    predicted class, of which the most anomalous one present counts. The other is the average over
-    the frame: a class alone with its own covariance, because it varies far less than the others.
+    predicted class, each scored as that class. The other is the average over the frame: a class
+    alone with its own covariance, because it varies far less than the others.
     A logistic regression weighs the layers (`LayerCombination`).
 
     Args:
@@ -135,57 +149,57 @@ class LayerDensities(Detector):
 
     # Fitting
 
-    def _samples(
-        self, watched: Watched, frames: Frames, chosen: Indices
-    ) -> Iterator[list[tuple[Tensor, Tensor, int]]]:
-        """Yield batches of vectors (N, C), their classes (N,) and the number of classes, by layer.
+    def _collect(self, watched: Watched, frames: Frames, chosen: Indices) -> list[Vectors]:
+        """Return the features of the chosen frames by layer, some ten kilobytes per frame.
 
         Segmented frames are pooled by prediction, as they will be when scored.
         """
+        batches: list[list[Vectors]] = []
         size = self.settings['batch_size']
         for images, labels in pictures(frames, chosen, size, watched.device):
             with torch.no_grad():
                 logits, taps = watched.features(images)
                 layers = self.pool(logits, taps, watched.num_classes)
-            samples = []
+            vectors = []
             for values, present in layers:
                 if present is None:
                     known = labels < watched.num_classes
-                    samples.append((values[known, 0], labels[known], watched.num_classes))
+                    vectors.append(Vectors(values[known, 0], labels[known], watched.num_classes))
                 else:
-                    samples.append((values[present], present.nonzero()[:, 1], present.shape[1]))
-            yield samples
+                    classes = present.nonzero()[:, 1]
+                    vectors.append(Vectors(values[present], classes, present.shape[1]))
+            batches.append(vectors)
+        return [
+            Vectors(
+                torch.cat([part.values for part in parts]),
+                torch.cat([part.classes for part in parts]),
+                parts[0].num_classes,
+            )
+            for parts in zip(*batches, strict=True)
+        ]
 
-    def _fit_gaussians(
-        self, watched: Watched, frames: Frames, chosen: Indices
-    ) -> None:
+    def _fit_gaussians(self, layers: Sequence[Vectors]) -> None:
         """Set the densities of all layers to Gaussians, with untrained couplings."""
-        moments: list[ClassMoments] = []
-        for samples in self._samples(watched, frames, chosen):
-            moments = moments or [
-                ClassMoments(count, x.shape[1], x.device) for x, _, count in samples
-            ]
-            for layer, (x, classes, _) in zip(moments, samples, strict=True):
-                layer.update(x, classes)
-        self.to(watched.device)
+        self.to(layers[0].values.device)
         self.densities = nn.ModuleList()
-        for layer in moments:
-            gaussian = TiedGaussian.of(layer, self.settings['cut'])
-            couplings = self._couplings(len(gaussian.seen), len(gaussian.whitening))
-            self.densities.append(ClassDensity(gaussian, couplings).to(gaussian.means.device))
+        for values, classes, count in layers:
+            moments = ClassMoments(count, values.shape[1], values.device)
+            moments.update(values, classes)
+            gaussian = TiedGaussian.of(moments, self.settings['cut'])
+            couplings = self._couplings(count, len(gaussian.whitening))
+            self.densities.append(ClassDensity(gaussian, couplings).to(values.device))
 
-    def _calibrate(self, watched: Watched, frames: Frames, chosen: Indices) -> None:
-        """Standardise the classes, choose the magnitude and fit the combination."""
-        scored: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.densities]
-        for samples in self._samples(watched, frames, chosen):
-            for part, density, (x, classes, count) in zip(
-                scored, self._layers(), samples, strict=True
-            ):
-                with torch.no_grad():
-                    log_prob = density.log_prob(x[:, None].expand(-1, count, -1))
-                part.append((log_prob.gather(1, classes[:, None])[:, 0], classes))
-        for part, density in zip(scored, self._layers(), strict=True):
-            density.standardise(*(torch.cat(column) for column in zip(*part, strict=True)))
+    def _calibrate(
+        self, watched: Watched, frames: Frames, chosen: Indices, layers: Sequence[Vectors]
+    ) -> None:
+        """Standardise the classes, choose the magnitude and fit the combination.
+
+        `layers` are the features of the chosen frames.
+        """
+        for density, (values, classes, count) in zip(self._layers(), layers, strict=True):
+            with torch.no_grad():
+                log_prob = density.log_prob(values[:, None].expand(-1, count, -1))
+            density.standardise(log_prob.gather(1, classes[:, None])[:, 0], classes)
 
         magnitudes = self.settings['magnitudes']
         found = []
@@ -212,7 +226,8 @@ class LayerDensities(Detector):
         generator = torch.Generator().manual_seed(self.settings['seed'])
         device = watched.device
         normal, attacked = [], []
-        for images, _ in pictures(frames, chosen, self.settings['batch_size'], device):
+        attack = thinned(chosen, VALIDATION_FRAMES)
+        for images, _ in pictures(frames, attack, self.settings['batch_size'], device):
             noise = torch.randn(images.shape, generator=generator).to(device)
             noisy = (images + self.settings['noise'] * noise).clamp(0, 255)
             clean = self.layer_scores(watched, images)

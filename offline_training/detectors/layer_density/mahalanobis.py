@@ -11,10 +11,13 @@ from typing_extensions import Self
 
 from offline_training.detectors.base import DetectorSpec, Frames, Watched, not_fitted
 from offline_training.detectors.layer_density.dense_mahalanobis import MahalanobisMap, TapDistance
-from offline_training.detectors.layer_density.held_out import Indices, pictures, split
+from offline_training.detectors.layer_density.held_out import Indices, pictures, split, thinned
 from offline_training.detectors.layer_density.layer_densities import LayerDensities
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from ros2_ood_monitor.manifest import MAP_STRIDE
+
+MAP_FRAMES = 96
+"""Frames, evenly spread, that maps are fitted on: each has thousands of cells."""
 
 
 class Mahalanobis(LayerDensities):
@@ -60,10 +63,14 @@ class Mahalanobis(LayerDensities):
             NotApplicableError: the network does not have one of the taps.
         """
         learned, held_out = split(len(frames.images))
-        self._fit_gaussians(watched, frames, learned)
-        self._calibrate(watched, frames, held_out)
+        self._fit_gaussians(self._collect(watched, frames, learned))
+        self._calibrate(
+            watched, frames, held_out, self._collect(watched, frames, held_out)
+        )
         if frames.labels[0].ndim == 2:
-            self._fit_map(watched, frames, learned, held_out)
+            self._fit_map(
+                watched, frames, thinned(learned, MAP_FRAMES), thinned(held_out, MAP_FRAMES)
+            )
         return self
 
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
