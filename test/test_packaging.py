@@ -55,7 +55,8 @@ def shared_files() -> set[str]:
         f'share/ament_index/resource_index/packages/{PACKAGE}',
         f'share/{PACKAGE}/package.xml',
     }
-    for pattern in ('launch/*.launch.py', 'config/*.yaml', 'config/training/*.yaml'):
+    for pattern in ('launch/*.launch.py', 'config/*.yaml', 'config/training/*.yaml',
+                    'config/compare/*.yaml'):
         found |= {f'share/{PACKAGE}/{path.relative_to(ROOT)}' for path in ROOT.glob(pattern)}
     return found
 
