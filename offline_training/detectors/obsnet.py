@@ -26,6 +26,9 @@ from offline_training.detectors.obsnet_network import (
 )
 from offline_training.detectors.obsnet_training import Training, steps, train
 
+SURE = 1e-5
+"""Least odds of an error by the target's softmax; float32 knows none much smaller."""
+
 
 class ObsNet(NetworkDetector):
     """The logit of "the segmentation is wrong here" from an observer network, per pixel.
@@ -37,6 +40,10 @@ class ObsNet(NetworkDetector):
     Ablations of the paper: `image=False` (the observer sees the features alone), `residual=False`
     (it sees the picture alone), `small=True` (only the last blocks), `pretrained=False` (random
     weights at the start), `attack=None` (only natural failures).
+
+    With `confidence`, which is not in the paper, the score starts at the log-odds of an error by
+    the target's own softmax, and the observer learns what these leave open: a short training then
+    ends above the softmax instead of having to learn it first.
 
     Raises:
         ValueError: a setting is out of its range, or the observer would see nothing.
@@ -59,12 +66,13 @@ class ObsNet(NetworkDetector):
         residual: bool = True,
         small: bool = False,
         pretrained: bool = True,
+        confidence: bool = True,
         **training: Any,
     ):
         settings = Training(**training)
         super().__init__(
             image=image, residual=residual, small=small, pretrained=pretrained,
-            **dataclasses.asdict(settings),
+            confidence=confidence, **dataclasses.asdict(settings),
         )
         if not (residual or (image and not small)):
             raise ValueError(
@@ -90,8 +98,8 @@ class ObsNet(NetworkDetector):
 
             def observe(pixels: Tensor) -> tuple[Tensor, Tensor]:
                 with torch.no_grad():
-                    logits, inputs = self._look(watched, pixels, observer)
-                return observer(*inputs), logits
+                    logits, offset, inputs = self._look(watched, pixels, observer)
+                return offset + observer(*inputs), logits
 
             with fit_progress(self.spec.name, steps(frames, training)) as advance:
                 train(observer, observe, watched, frames, training, advance)
@@ -101,8 +109,8 @@ class ObsNet(NetworkDetector):
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         network = self.network(watched, images)
         with torch.no_grad():
-            _, inputs = self._look(watched, images, network)
-        return self.call(network, *inputs)
+            _, offset, inputs = self._look(watched, images, network)
+        return offset + self.call(network, *inputs)
 
     def build(self, watched: Watched, height: int, width: int) -> nn.Module:
         try:
@@ -116,12 +124,21 @@ class ObsNet(NetworkDetector):
 
     def _look(
         self, watched: Watched, images: Tensor, observer: nn.Module
-    ) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor], Tensor]]:
-        """Return the target's logits and what the observer reads: picture, features, logits."""
-        x = watched.normalize(images)  # type: ignore[operator]
-        names: tuple[str, ...] = observer.blocks if self.settings['residual'] else ()
-        with block_inputs(watched.network, names) as features:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, dict[str, Tensor], Tensor]]:
+        """Return the target's logits, the start of the score and what the observer reads."""
+        x = watched.normalize(images)
+        residual, zeros = self.settings['residual'], torch.zeros_like
+        names = observer.blocks if residual else ()
+        with block_inputs(watched.network, names) as features:  # type: ignore[arg-type]
             logits, _ = watched.network.features(x)  # type: ignore[operator]
-        seen = x if self.settings['image'] else torch.zeros_like(x)
-        added = logits if self.settings['residual'] else torch.zeros_like(logits)
-        return logits, (seen, features, added)
+        offset = error_odds(logits[:, : watched.num_classes])
+        seen = x if self.settings['image'] else zeros(x)
+        if not (residual and self.settings['confidence']):
+            offset = zeros(offset)
+        return logits, offset, (seen, features, logits if residual else zeros(logits))
+
+
+def error_odds(logits: Tensor) -> Tensor:
+    """Return the log-odds that the likeliest class is wrong: (B, C, H, W) -> (B, H, W)."""
+    shifted = logits - logits.amax(dim=1, keepdim=True)
+    return (shifted.exp().sum(dim=1) - 1).clamp_min(SURE).log()
