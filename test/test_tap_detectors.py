@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from colour_network import CLASSES, HEIGHT, WIDTH, normal_frames, pictures, watched_network
+from torch import nn
 
 from offline_training.config import ConfigError, FlowConfig, ObserverConfig
 from offline_training.detectors import flow_training
@@ -48,6 +49,18 @@ def test_the_targets_are_the_two_logits_and_the_higher_of_them():
         assert scores[target].shape == (len(images), HEIGHT // 4, WIDTH // 4)
     assert not torch.equal(scores['unknown'], scores['error'])
     assert torch.equal(scores['both'], torch.maximum(scores['unknown'], scores['error']))
+
+
+def test_confidence_adds_the_log_odds_of_the_softmax():
+    watched, images = watched_network(), pictures(unknown=True)
+    detector = LightObserver(confidence=True, **HEAD)
+    detector.adopt(head().state_dict())
+    chance = watched(images)[:, :CLASSES].softmax(dim=1).amax(dim=1).double()
+    own = nn.functional.interpolate(
+        head().score_map(watched, images)[:, None], size=chance.shape[-2:], mode='bilinear'
+    )[:, 0]
+    odds = ((1 - chance) / chance).clamp_min(1e-5).log().float()
+    torch.testing.assert_close(detector.score_map(watched, images), own + odds, atol=1e-2, rtol=0)
 
 
 def test_head_detector_and_shared_training_learn_the_same():

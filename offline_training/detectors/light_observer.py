@@ -6,12 +6,14 @@ import dataclasses
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.config import ObserverConfig
 from offline_training.detectors.base import DetectorSpec, Frames, Watched
 from offline_training.detectors.fit_progress import fit_progress
+from offline_training.detectors.logit_scores import error_odds
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.detectors.observer import Observer
 from offline_training.detectors.observer_training import (
@@ -29,7 +31,10 @@ class LightObserver(NetworkDetector):
     """The logit of a small head that reads the watched network's taps, (B, H/4, W/4).
 
     `target` chooses what is scored: unknown things, mis-segmented pixels, or the higher of both
-    logits, which is what ObsNet's measures ask for. Other settings are those of `ObserverConfig`.
+    logits, which is what ObsNet's measures ask for. `confidence` adds the log-odds of an error by
+    the watched network's own softmax, at the size of its logits: where they disagree, either may
+    be right. Other settings are those of `ObserverConfig`; they and not these two matter to
+    `fit`.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -40,14 +45,16 @@ class LightObserver(NetworkDetector):
         name='light_observer',
         paper='after Besnier et al., Triggering Failures: Out-Of-Distribution Detection by '
         'Learning from Local Adversarial Attacks in Semantic Segmentation, 2021',
-        inputs='taps',
+        inputs='logits, taps',
         passes=1,
         gradients=False,
         exportable=True,
         levels=('pixel', 'frame'),
     )
 
-    def __init__(self, target: Target = 'unknown', **training: Any):
+    def __init__(
+        self, target: Target = 'unknown', confidence: bool = False, **training: Any
+    ):
         if target not in CHANNELS:
             raise ValueError(f'target is {target!r} but must be one of {list(CHANNELS)}')
         if 'taps' in training:
@@ -55,7 +62,7 @@ class LightObserver(NetworkDetector):
         config = ObserverConfig(**training)
         # Lists, because settings are JSON.
         settings = {**dataclasses.asdict(config), 'taps': list(config.taps)}
-        super().__init__(target=target, **settings)
+        super().__init__(target=target, confidence=confidence, **settings)
         self.config = config
 
     def fit(self, watched: Watched, frames: Frames) -> Self:
@@ -81,10 +88,14 @@ class LightObserver(NetworkDetector):
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         network = self.network(watched, images)
         with torch.no_grad():
-            _, taps = watched.features(images)
+            logits, taps = watched.features(images)
         observed = self.call(network, taps)
         first, *rest = (observed[:, channel] for channel in CHANNELS[self.settings['target']])
-        return torch.maximum(first, rest[0]) if rest else first
+        score = torch.maximum(first, rest[0]) if rest else first
+        if not self.settings['confidence']:
+            return score
+        odds = error_odds(logits[:, : watched.num_classes])
+        return odds + F.interpolate(score[:, None], size=odds.shape[-2:], mode='bilinear')[:, 0]
 
     def build(self, watched: Watched, height: int, width: int) -> Observer:
         return build_observer(watched.network, self.config, height, width).to(watched.device)

@@ -33,6 +33,15 @@ def uncertainty(logits: Tensor, temperature: float = 1.0) -> Tensor:
     return (total - 1) / total
 
 
+def error_odds(logits: Tensor) -> Tensor:
+    """Log-odds that the likeliest class is wrong: (B, C, H, W) -> (B, H, W), at least ln(1e-5).
+
+    The logarithm of u / (1 - u) with u of `uncertainty`; the floor is about float32's resolution.
+    """
+    shifted = logits - logits.amax(dim=1, keepdim=True)
+    return (shifted.exp().sum(dim=1) - 1).clamp_min(1e-5).log()
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of the softmax in nats: (B, C, H, W) -> (B, H, W) in [0, ln C]."""
     shifted = logits - logits.amax(dim=1, keepdim=True)

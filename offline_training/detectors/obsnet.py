@@ -16,6 +16,7 @@ from offline_training.detectors.base import (
     Watched,
 )
 from offline_training.detectors.fit_progress import fit_progress
+from offline_training.detectors.logit_scores import error_odds
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.detectors.obsnet_network import (
     Layout,
@@ -25,9 +26,6 @@ from offline_training.detectors.obsnet_network import (
     initialise,
 )
 from offline_training.detectors.obsnet_training import Training, steps, train
-
-SURE = 1e-5
-"""Least odds of an error by the target's softmax; float32 knows none much smaller."""
 
 
 class ObsNet(NetworkDetector):
@@ -136,9 +134,3 @@ class ObsNet(NetworkDetector):
         if not (residual and self.settings['confidence']):
             offset = zeros(offset)
         return logits, offset, (seen, features, logits if residual else zeros(logits))
-
-
-def error_odds(logits: Tensor) -> Tensor:
-    """Return the log-odds that the likeliest class is wrong: (B, C, H, W) -> (B, H, W)."""
-    shifted = logits - logits.amax(dim=1, keepdim=True)
-    return (shifted.exp().sum(dim=1) - 1).clamp_min(SURE).log()
