@@ -22,7 +22,7 @@ from offline_training.detectors.layer_density.class_features import (
     frame_means,
 )
 from offline_training.detectors.layer_density.dense_mahalanobis import TapDistance
-from offline_training.detectors.layer_density.held_out import split
+from offline_training.detectors.layer_density.held_out import split, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
 from offline_training.detectors.layer_density.layer_densities import against_prediction
 from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
@@ -247,6 +247,20 @@ def test_frames_are_split_in_blocks(count):
     learned, held_out = split(count)
     assert sorted([*learned, *held_out]) == list(range(count))
     assert 1 / 8 <= len(held_out) / count <= 1 / 3
+
+
+@given(st.integers(1, 300), st.integers(2, 80))
+@settings(deadline=None)
+def test_thinned_frames_are_evenly_spread_from_first_to_last(count, most):
+    chosen = 3 * np.arange(count)
+    kept = thinned(chosen, most)
+    assert len(kept) == min(count, most)
+    assert set(kept) <= set(chosen)
+    assert {chosen[0], chosen[-1]} <= set(kept) or count == 1
+    gaps = np.diff(kept)
+    assert (gaps > 0).all()
+    if len(gaps):
+        assert gaps.max() - gaps.min() <= 3
 
 
 # Maps

@@ -27,9 +27,9 @@ class ResidualFlow(LayerDensities):
         couplings: of every flow, two per permutation. The original has 10.
         hidden: width of their sub-networks; the original's is that of the features, 500 networks
             of up to 512 channels for CIFAR-100, far more than some hundred frames can fill.
-        steps: most training steps per layer; classes that stop improving keep their best state.
-            Neighbouring frames of a drive are alike: with more steps and couplings the held-out
-            likelihood still grows, while anomalies are told less well.
+        steps: most training steps per layer; every class keeps its best state. Neighbouring
+            frames of a drive are alike: with many more steps and couplings the likelihood of
+            held-out frames still grows, while anomalies are told less well.
         learning_rate: of Adam. The original's 1e-5 wants 2000 passes.
         flow_batch: vectors per class and step.
     """
@@ -57,7 +57,7 @@ class ResidualFlow(LayerDensities):
         couplings: int = 4,
         hidden: int = 16,
         steps: int = 100,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 1e-3,
         flow_batch: int = 64,
     ):
         super().__init__(
