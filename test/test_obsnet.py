@@ -178,7 +178,7 @@ def test_an_untrained_start_and_natural_failures_are_possible():
 
 def test_it_finds_failures_of_a_network_that_is_attacked():
     watched = watched_network()
-    detector = ObsNet(epochs=15, epsilon=40, **QUICK).fit(watched, FRAMES)
+    detector = ObsNet(epochs=15, epsilon=40, paste=0.0, **QUICK).fit(watched, FRAMES)
     images, labels = next(normal_frames(6).batches(6, watched.device))
     moved = attacked(
         watched, images, labels, Training(epsilon=40), torch.Generator().manual_seed(8)

@@ -42,15 +42,16 @@ class Training:
     """Step of the attack in grey levels: 0.025 of CamVid's standard deviation, as in the paper."""
     void: Literal['error', 'ignore'] = 'error'
     """What pixels without a label count as. In the paper they are errors."""
-    paste: float = 0.0
-    """Share of pictures with pasted objects, which are errors whatever the target says."""
+    paste: float = 0.5
+    """Share of pictures with pasted objects, which are errors whatever the target says; the paper
+    has none."""
     crop: float = 0.5
     """Sides of the training crops as a share of the picture's."""
     zoom: float = 1.5
     """Most that a crop is enlarged; the whole picture shrunk to the crop is the other end."""
     jitter: float = 0.25
     """Strength of the changes of light and colour; 0 = none."""
-    epochs: int = 6
+    epochs: int = 8
     batch_size: int = 4
     optimizer: Literal['adamw', 'sgd'] = 'adamw'
     learning_rate: float = 1e-3
