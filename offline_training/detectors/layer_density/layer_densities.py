@@ -29,7 +29,7 @@ from offline_training.detectors.layer_density.layer_combination import LayerComb
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 
-VALIDATION_FRAMES = 64
+VALIDATION_FRAMES = 48
 """Held-out frames, evenly spread, that are attacked to fit the few weights of the combination."""
 
 

@@ -16,8 +16,8 @@ from offline_training.detectors.layer_density.layer_densities import LayerDensit
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from ros2_ood_monitor.manifest import MAP_STRIDE
 
-MAP_FRAMES = 96
-"""Frames, evenly spread, that maps are fitted on: each has thousands of cells."""
+MAP_FRAMES = 64
+"""Frames, evenly spread, that maps are learnt from, and at most as many to standardise them."""
 
 
 class Mahalanobis(LayerDensities):
