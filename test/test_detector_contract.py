@@ -46,6 +46,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
         },
         'flow': {'channels': 12, 'hidden': 8, 'layers': 2, 'epochs': 3},
     },
+    'error_fusion': {
+        'observer': {
+            'epochs': 40, 'width': 16, 'batch_size': 4, 'max_objects': 2, 'learning_rate': 1e-2,
+            'attack_share': 0.0,
+        },
+    },
     'daain': {'points': 64, 'blocks': 2, 'epochs': 2},
 }
 """Settings that make a detector small enough for 32x48 pictures; the default where absent."""

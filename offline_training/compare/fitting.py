@@ -54,8 +54,9 @@ def fit_all(
         started = time.perf_counter()
         skipped = None
         try:
-            if not (run and take_from_run(name, detector, run)):
-                detector.fit(experiment.watched, frames())
+            watched = experiment.watched
+            if not (run and take_from_run(name, detector, run, watched, frames)):
+                detector.fit(watched, frames())
             detector.eval()
         except NotApplicableError as error:
             skipped = str(error)

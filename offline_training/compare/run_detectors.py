@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from offline_training.config import ConfigError
 from offline_training.context import Context
-from offline_training.detectors.base import Detector
+from offline_training.detectors.base import Detector, Frames, Watched
 from offline_training.detectors.dense_flow import DenseFlowDensity
+from offline_training.detectors.error_fusion import ErrorFusion
 from offline_training.detectors.light_observer import LightObserver
 from offline_training.detectors.monitor import Monitor
 from offline_training.stages import flow as flow_stage
@@ -13,7 +16,9 @@ from offline_training.stages import observer as observer_stage
 from offline_training.stages.evaluate import read_fusion
 
 
-def take_from_run(name: str, detector: Detector, run: Context) -> bool:
+def take_from_run(
+    name: str, detector: Detector, run: Context, watched: Watched, frames: Callable[[], Frames]
+) -> bool:
     """Fill a detector with what the run has trained; return whether it is one of its detectors.
 
     Raises:
@@ -24,6 +29,9 @@ def take_from_run(name: str, detector: Detector, run: Context) -> bool:
         _take_observer(name, detector, run)
     elif isinstance(detector, DenseFlowDensity):
         _take_flow(name, detector, run)
+    elif isinstance(detector, ErrorFusion):
+        _take_observer(name, detector.observer, run)
+        detector.fit_regression(watched, frames())
     elif isinstance(detector, Monitor):
         _take_observer(name, detector.observer, run)
         _take_flow(name, detector.flow, run)

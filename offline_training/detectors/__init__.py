@@ -5,6 +5,7 @@ from __future__ import annotations
 from offline_training.detectors.base import Detector
 from offline_training.detectors.daain.detector import Daain
 from offline_training.detectors.dense_flow import DenseFlowDensity
+from offline_training.detectors.error_fusion import ErrorFusion
 from offline_training.detectors.latent_density import LaRED, LaREM
 from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
 from offline_training.detectors.layer_density.residual_flow import ResidualFlow
@@ -44,6 +45,7 @@ _CLASSES: tuple[type[Detector], ...] = (
     ObsNet,
     LightObserver,
     DenseFlowDensity,
+    ErrorFusion,
     Monitor,
 )
 
