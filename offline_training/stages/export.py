@@ -153,11 +153,10 @@ def _selftest(context: Context, network: MonitoredNetwork, folder: Path) -> list
 
     data = context.val_data
     normal = data.images[:GATE_FRAMES]
-    frames = pasted_frames(data.images, data.labels, context.config.calibration.seed)
-    pasted = [frame.image for frame in frames]
+    pasted = pasted_frames(data.images, data.labels, context.config.calibration.seed)
     chosen = {
         'normal': min(normal, key=statistic),
-        'anomaly': max(pasted[:GATE_FRAMES], key=statistic),
+        'anomaly': max((each.image for each in pasted[:GATE_FRAMES]), key=statistic),
     }
     (folder / 'selftest').mkdir()
     frames = []
