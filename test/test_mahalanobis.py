@@ -243,10 +243,12 @@ def test_separation_is_high_for_separable_scores_only():
 
 @given(st.integers(8, 2000))
 @settings(deadline=None)
-def test_frames_are_split_in_blocks(count):
+def test_one_piece_of_the_frames_is_held_out(count):
     learned, held_out = split(count)
     assert sorted([*learned, *held_out]) == list(range(count))
     assert 1 / 8 <= len(held_out) / count <= 1 / 3
+    for piece in (learned, held_out):
+        assert (np.diff(piece) == 1).all()
 
 
 @given(st.integers(1, 300), st.integers(2, 80))
@@ -378,6 +380,16 @@ def test_frames_of_void_alone_have_a_score(watched, detector):
     score = detector.score_frame(watched, dark)
     assert score.isfinite().all()
     assert score > detector.score_frame(watched, pictures(unknown=False)).max()
+
+
+def test_layers_may_be_of_classes_only_and_count_the_same(watched):
+    detector = Mahalanobis(whole_frame=False, weighing='mean').fit(watched, normal_frames())
+    images = pictures(unknown=True)
+    layers = detector.layer_scores(watched, images)
+    assert layers.shape == (len(images), 2)  # one per tap
+    torch.testing.assert_close(detector.score_frame(watched, images), layers.mean(dim=1))
+    with pytest.raises(ValueError, match='regression'):
+        Mahalanobis(weighing='median')
 
 
 def test_mistakes_are_named(watched):

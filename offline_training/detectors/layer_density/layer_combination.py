@@ -39,6 +39,11 @@ class LayerCombination(nn.Module):
         self.weight = torch.from_numpy(weight).float().to(normal.device)
         self.bias = torch.tensor(bias - weight @ center).float().to(normal.device)
 
+    def take_mean(self, layers: int, device: torch.device) -> None:
+        """Weigh all layers alike; the result are no log odds then."""
+        self.weight = torch.full((layers,), 1 / layers, device=device)
+        self.bias = torch.zeros((), device=device)
+
     def forward(self, scores: Tensor) -> Tensor:
         return scores @ self.weight + self.bias
 

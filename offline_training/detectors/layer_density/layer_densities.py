@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from offline_training.detectors.layer_density.layer_combination import LayerComb
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 
+Weighing = Literal['regression', 'mean']
 VALIDATION_FRAMES = 48
 """Held-out frames, evenly spread, that are attacked to fit the few weights of the combination."""
 
@@ -51,11 +52,13 @@ class LayerDensities(Detector):
     the papers. Segmentation networks: every tap gives two layers. One has the averages over each
     predicted class, each scored as that class. The other is the average over the frame: a class
     alone with its own covariance, because it varies far less than the others.
-    A logistic regression weighs the layers (`LayerCombination`).
+    A logistic regression weighs the layers (`LayerCombination`), or all count the same.
 
     Args:
         taps: names of the taps; None takes all of them.
         min_share: share of the frame below which a class counts as absent.
+        whole_frame: whether the average over the frame is a layer, too (segmentation only).
+        weighing: `regression`, or `mean` of the layers, which presumes nothing about anomalies.
         cut: directions with less than this share of the largest standard deviation are left out.
         epsilon: FGSM step of the attacked frames in grey levels (Lee et al.: .05 of a normalised
             unit).
@@ -67,13 +70,19 @@ class LayerDensities(Detector):
     """
 
     def __init__(
-        self, taps: Sequence[str] | None, min_share: float, cut: float, epsilon: float,
-        noise: float, magnitudes: Sequence[float], batch_size: int, seed: int, **others: Any,
+        self, taps: Sequence[str] | None, min_share: float, whole_frame: bool,
+        weighing: Weighing, cut: float, epsilon: float, noise: float,
+        magnitudes: Sequence[float], batch_size: int, seed: int, **others: Any,
     ):
+        if weighing not in get_args(Weighing):
+            raise ValueError(
+                f'{self.spec.name} has weighing {weighing!r}; choose one of '
+                f'{", ".join(get_args(Weighing))}'
+            )
         super().__init__(
-            taps=None if taps is None else list(taps), min_share=min_share, cut=cut,
-            epsilon=epsilon, noise=noise, magnitudes=list(magnitudes), batch_size=batch_size,
-            seed=seed, **others,
+            taps=None if taps is None else list(taps), min_share=min_share,
+            whole_frame=whole_frame, weighing=weighing, cut=cut, epsilon=epsilon, noise=noise,
+            magnitudes=list(magnitudes), batch_size=batch_size, seed=seed, **others,
         )
         self.densities = nn.ModuleList()
         self.combination = LayerCombination()
@@ -105,7 +114,8 @@ class LayerDensities(Detector):
         layers = []
         for tap in chosen:
             layers.append(class_means(tap, labels, num_classes, self.settings['min_share']))
-            layers.append(frame_means(tap, class_known=True))
+            if self.settings['whole_frame']:
+                layers.append(frame_means(tap, class_known=True))
         return layers
 
     def forward(self, logits: Tensor, taps: Mapping[str, Tensor]) -> Tensor:
@@ -201,16 +211,21 @@ class LayerDensities(Detector):
                 log_prob = density.log_prob(values[:, None].expand(-1, count, -1))
             density.standardise(log_prob.gather(1, classes[:, None])[:, 0], classes)
 
+        mean = self.settings['weighing'] == 'mean'
         magnitudes = self.settings['magnitudes']
         found = []
-        for magnitude in magnitudes:
+        if len(magnitudes) > 1 or not mean:
+            for magnitude in magnitudes:
+                self.settings['magnitudes'] = [magnitude]
+                normal, attacked = self._validation_scores(watched, frames, chosen)
+                quality = separation(normal, attacked) if len(magnitudes) > 1 else 0.0
+                found.append((quality, magnitude, normal, attacked))
+            _, magnitude, normal, attacked = max(found, key=lambda entry: entry[0])
             self.settings['magnitudes'] = [magnitude]
-            normal, attacked = self._validation_scores(watched, frames, chosen)
-            quality = separation(normal, attacked) if len(magnitudes) > 1 else 0.0
-            found.append((quality, magnitude, normal, attacked))
-        _, magnitude, normal, attacked = max(found, key=lambda entry: entry[0])
-        self.settings['magnitudes'] = [magnitude]
-        self.combination.fit(normal.flatten(0, 1), attacked)
+        if mean:
+            self.combination.take_mean(len(self.densities), watched.device)
+        else:
+            self.combination.fit(normal.flatten(0, 1), attacked)
         self._state_cost()
 
     def _state_cost(self) -> None:

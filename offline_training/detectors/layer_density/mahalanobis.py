@@ -12,7 +12,7 @@ from typing_extensions import Self
 from offline_training.detectors.base import DetectorSpec, Frames, Watched, not_fitted
 from offline_training.detectors.layer_density.dense_mahalanobis import MahalanobisMap, TapDistance
 from offline_training.detectors.layer_density.held_out import Indices, pictures, split, thinned
-from offline_training.detectors.layer_density.layer_densities import LayerDensities
+from offline_training.detectors.layer_density.layer_densities import LayerDensities, Weighing
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from ros2_ood_monitor.manifest import MAP_STRIDE
 
@@ -42,6 +42,8 @@ class Mahalanobis(LayerDensities):
         self,
         taps: Sequence[str] | None = None,
         min_share: float = 0.005,
+        whole_frame: bool = True,
+        weighing: Weighing = 'regression',
         cut: float = 1e-3,
         epsilon: float = 2.5,
         noise: float = 3.0,
@@ -49,7 +51,10 @@ class Mahalanobis(LayerDensities):
         batch_size: int = 8,
         seed: int = 0,
     ):
-        super().__init__(taps, min_share, cut, epsilon, noise, magnitudes, batch_size, seed)
+        super().__init__(
+            taps, min_share, whole_frame, weighing, cut, epsilon, noise, magnitudes, batch_size,
+            seed,
+        )
         self.map: MahalanobisMap | None = None
 
     def _couplings(self, classes: int, dimensions: int) -> None:

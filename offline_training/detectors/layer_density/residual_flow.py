@@ -16,7 +16,11 @@ from offline_training.detectors.base import DetectorSpec, Frames, Watched, frame
 from offline_training.detectors.layer_density.class_density import ClassDensity
 from offline_training.detectors.layer_density.coupling_training import by_class, train_couplings
 from offline_training.detectors.layer_density.held_out import split
-from offline_training.detectors.layer_density.layer_densities import LayerDensities, Vectors
+from offline_training.detectors.layer_density.layer_densities import (
+    LayerDensities,
+    Vectors,
+    Weighing,
+)
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 
 
@@ -48,6 +52,8 @@ class ResidualFlow(LayerDensities):
         self,
         taps: Sequence[str] | None = None,
         min_share: float = 0.005,
+        whole_frame: bool = True,
+        weighing: Weighing = 'regression',
         cut: float = 1e-3,
         epsilon: float = 2.5,
         noise: float = 3.0,
@@ -61,8 +67,8 @@ class ResidualFlow(LayerDensities):
         flow_batch: int = 64,
     ):
         super().__init__(
-            taps, min_share, cut, epsilon, noise, magnitudes, batch_size, seed,
-            couplings=couplings, hidden=hidden, steps=steps, learning_rate=learning_rate,
+            taps, min_share, whole_frame, weighing, cut, epsilon, noise, magnitudes, batch_size,
+            seed, couplings=couplings, hidden=hidden, steps=steps, learning_rate=learning_rate,
             flow_batch=flow_batch,
         )
 
