@@ -65,13 +65,11 @@ def measure_pixels(
     calibration = CalibrationError(groups) if calibrate and question.classes else None
     for index, (scores, truth) in enumerate(_full_size(question, maps)):
         counted = truth != IGNORE
-        curve = PixelCurve()
-        curve.update(scores[counted], truth[counted] == 1)
-        both = truth[counted].any() and not truth[counted].all()
-        per_frame.append(curve.ap() if both else None)
-        whole.merge(curve)
         image = PixelCurve(cells=IMAGE_CELLS)
-        image.merge(curve)
+        for curve in (whole, image):
+            curve.update(scores[counted], truth[counted] == 1)
+        both = truth[counted].any() and not truth[counted].all()
+        per_frame.append(image.ap() if both else None)
         images.append(image)
         if calibration is not None and calibrate is not None:
             calibration.update(
