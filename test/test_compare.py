@@ -218,6 +218,15 @@ def test_scores_of_other_settings_are_not_taken(copied, data_root, capsys):
     assert 'another --output' in capsys.readouterr().err
 
 
+def test_maps_may_have_the_size_of_the_network(copied, data_root, capsys):
+    config = write_config(copied, map_stride=1)
+    assert compare(config, data_root, copied / 'out') == 2
+    assert 'map_stride' in capsys.readouterr().err
+    assert compare(config, data_root, copied / 'full', '--detectors', 'msp') == 0
+    maps = read_tensors(copied / 'full' / 'scores' / 'ood' / 'msp.safetensors')['maps']
+    assert maps.shape == (4, HEIGHT, WIDTH)
+
+
 def test_detectors_of_other_settings_are_not_taken(copied, data_root, capsys):
     config = write_config(copied, detectors={'larem_mean': {'detector': 'larem'}})
     assert compare(config, data_root, copied / 'out') == 2

@@ -82,7 +82,10 @@ def run_comparison(
     scores = output / 'scores'
     with progress(console) as bars:
         for source in sources.judged:
-            judge(source, detectors, experiment.watched, scores / source.name, bars)
+            judge(
+                source, detectors, experiment.watched, scores / source.name, config.map_stride,
+                bars,
+            )
         cost = measure_cost(
             detectors, experiment.watched, sources.normal, output / 'cost.json', bars
         )

@@ -16,6 +16,7 @@ from offline_training.config import ConfigError
 from offline_training.context import SEGMENTATION_SETS
 from offline_training.detectors import DETECTORS
 from offline_training.perturbations import PERTURBATIONS
+from ros2_ood_monitor.manifest import MAP_STRIDE
 
 ANOMALY_FOLDER = 'anomaly_folder'
 """Pictures with a mask of what is unknown, without class labels."""
@@ -80,6 +81,8 @@ class CompareConfig:
     """Sets with unknown objects."""
     perturbations: Perturbed = field(default_factory=lambda: Perturbed(names=()))
     attacks: dict[str, Attacked] = field(default_factory=dict)
+    map_stride: int = MAP_STRIDE
+    """Score maps are compared at the network's size divided by this; 4 is the monitor's own."""
     seed: int = 0
     resamples: int = 300
     """Of the bootstrap over pictures; 0 leaves intervals out."""
@@ -108,6 +111,7 @@ def load_compare_config(path: Path) -> CompareConfig:
     if 'perturbations' in values:
         parts['perturbations'] = _perturbed(values['perturbations'])
     config = _build(CompareConfig, parts, str(path))
+    _positive(config.map_stride, f'{path}: map_stride')
     taken = {'normal', 'val', *config.pictures, *config.attacks}
     total = 2 + len(config.pictures) + len(config.attacks)
     if len(taken) < total or taken & set(config.perturbations.names):

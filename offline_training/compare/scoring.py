@@ -1,8 +1,9 @@
 """Judge every frame of a source with every detector; what is stored is not judged again.
 
 Per source and detector one file holds the frame scores (N,) and, where the truth is known per
-pixel, the score maps (N, H / 4, W / 4): the resolution of the monitor's own maps, to which finer
-ones are averaged. Measures are made from these files, so they can change without judging again.
+pixel, the score maps (N, H / s, W / s). The stride s is one for all, usually that of the monitor's
+own maps; finer maps are averaged, coarser ones interpolated. Measures are made from these files,
+so they can change without judging again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from offline_training.storage import (
     write_json,
     write_tensors,
 )
-from ros2_ood_monitor.manifest import MAP_STRIDE
 
 NETWORK = 'network'
 """Stored beside the detectors: what the watched network itself said."""
@@ -64,6 +64,7 @@ def judge(
     detectors: Mapping[str, Detector],
     watched: Watched,
     folder: Path,
+    map_stride: int,
     bars: Progress,
 ) -> None:
     """Write the scores of a source that are not there yet to `folder`.
@@ -73,8 +74,11 @@ def judge(
         ValueError: a detector gave a score that is not finite; the message names both.
     """
     facts_path = folder / f'{NETWORK}.json'
+    settings = dict(source.settings)
+    if source.maps:
+        settings['map_stride'] = map_stride
     if facts_path.is_file():
-        _check_same(source, facts_path)
+        _check_same(source.name, settings, facts_path)
     missing = {
         name: detector for name, detector in detectors.items()
         if not (folder / f'{name}.safetensors').is_file()
@@ -94,7 +98,7 @@ def judge(
         predictions.append(predicted)
         for name, detector in missing.items():
             eye = shared if detector.spec.passes == 1 else watched
-            result = _scores(detector, eye, images, source.maps)
+            result = _scores(detector, eye, images, map_stride if source.maps else None)
             for tensor in result:
                 if tensor is not None and not tensor.isfinite().all():
                     raise ValueError(
@@ -113,7 +117,7 @@ def judge(
             folder / f'{NETWORK}.safetensors', {'predictions': torch.stack(predictions)}
         )
     # Last: its presence says that the network's part is complete.
-    write_json(facts_path, {'settings': dict(source.settings), **facts.report()})
+    write_json(facts_path, {'settings': settings, **facts.report()})
 
 
 def read_scores(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -152,18 +156,20 @@ class _Facts:
 
 
 def _scores(
-    detector: Detector, watched: Watched, images: Tensor, want_map: bool
+    detector: Detector, watched: Watched, images: Tensor, stride: int | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the frame score () and, if wanted and there is one, the map (H / 4, W / 4)."""
+    """Return the frame score () and, with a stride and if there is one, the map (H / s, W / s)."""
     if 'pixel' not in detector.spec.levels:
         return detector.score_frame(watched, images)[0].float().cpu(), None
     own_frame_score = type(detector).score_frame is not Detector.score_frame
-    if own_frame_score and not want_map:
+    if own_frame_score and stride is None:
         return detector.score_frame(watched, images)[0].float().cpu(), None
     score_map = detector.score_map(watched, images).detach()
     frame = detector.score_frame(watched, images) if own_frame_score else top_mean(score_map)
-    rows, columns = (side // MAP_STRIDE for side in images.shape[1:3])
-    return frame[0].float().cpu(), _resized(score_map, rows, columns) if want_map else None
+    if stride is None:
+        return frame[0].float().cpu(), None
+    rows, columns = (side // stride for side in images.shape[1:3])
+    return frame[0].float().cpu(), _resized(score_map, rows, columns)
 
 
 def _resized(score_map: Tensor, rows: int, columns: int) -> Tensor:
@@ -174,12 +180,12 @@ def _resized(score_map: Tensor, rows: int, columns: int) -> Tensor:
     return score_map[0].float().cpu()
 
 
-def _check_same(source: Source, path: Path) -> None:
+def _check_same(name: str, settings: Mapping[str, Any], path: Path) -> None:
     stored = read_json(path)['settings']
-    for key, value in _flat(dict(source.settings)):
+    for key, value in _flat(settings):
         if dict(_flat(stored)).get(key) != value:
             raise StorageError(
-                f'{path.parent} holds scores of {source.name!r} made with another {key} than '
+                f'{path.parent} holds scores of {name!r} made with another {key} than '
                 f'{value!r}; delete this folder or choose another --output'
             )
 
