@@ -22,6 +22,8 @@ BEST_DETECTORS = 4
 """Maps shown beside each frame."""
 EXTREMES = 2
 """Best, and worst, frames shown of each set."""
+SOURCES_PER_PANEL = 3
+"""Perturbations or attacks side by side."""
 ATTACK_FRAME = 0.4
 """Position in the normal source of the frame on which attacks and perturbations are shown."""
 QUANTILES = (0.02, 0.995)
@@ -32,16 +34,21 @@ def disturbed_panels(
     experiment: Experiment, normal: Source, disturbed: Sequence[Source]
 ) -> list[Panel]:
     """Show one frame under every perturbation and attack, with what the network makes of it."""
-    if not disturbed:
-        return []
-    reference = normal.read(round(ATTACK_FRAME * (normal.count - 1)))
-    panels = [Panel('normal', reference.name, 'attacks', _with_labels(experiment, reference))]
-    for source in disturbed:
-        frame = source.read(round(ATTACK_FRAME * (source.count - 1)))
-        likeness = '' if frame.psnr is None else f', PSNR {frame.psnr:.1f} dB'
-        panels.append(Panel(
-            source.name, f'{frame.name}{likeness}', 'attacks', _with_labels(experiment, frame)
-        ))
+    panels = []
+    for start in range(0, len(disturbed), SOURCES_PER_PANEL):
+        images = []
+        for source in disturbed[start : start + SOURCES_PER_PANEL]:
+            frame = source.read(round(ATTACK_FRAME * (source.count - 1)))
+            likeness = '' if frame.psnr is None else f', {frame.psnr:.1f} dB'
+            images.append((f'{source.name}{likeness}', _rgb(experiment, frame.image)))
+            images.append(('segmentation', _segmented(experiment, frame)))
+        panels.append(Panel('', '', 'attacks', images))
+    if panels:
+        reference = normal.read(round(ATTACK_FRAME * (normal.count - 1)))
+        panels.insert(0, Panel('undisturbed', reference.name, 'attacks', [
+            ('picture', _rgb(experiment, reference.image)),
+            ('segmentation', _segmented(experiment, reference)),
+        ]))
     return panels
 
 
@@ -92,15 +99,11 @@ def extreme_panels(
     return panels
 
 
-def _with_labels(experiment: Experiment, frame: JudgedFrame) -> list[tuple[str, UInt8Array]]:
+def _segmented(experiment: Experiment, frame: JudgedFrame) -> UInt8Array:
     watched = experiment.watched
     with torch.no_grad():
         logits = watched(torch.from_numpy(frame.image)[None].to(watched.device))
-    labels = logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
-    return [
-        ('picture', _rgb(experiment, frame.image)),
-        ('segmentation', _colors(experiment, labels)),
-    ]
+    return _colors(experiment, logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy())
 
 
 def _rgb(experiment: Experiment, image: UInt8Array) -> UInt8Array:

@@ -53,7 +53,7 @@ def open_experiment(
     if run is not None:
         context = Context(experiment, run, device)
         network = context.backbone()
-        weights = str(run)
+        weights = f'training run {run.name}'
     elif config.weights is not None:
         network = build_backbone(
             experiment.backbone.architecture,

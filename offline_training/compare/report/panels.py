@@ -14,6 +14,7 @@ class Panel:
     """Pictures side by side: a frame, its truth and maps, or a frame and its attacks."""
 
     title: str
+    """May be empty where the pictures' own labels say all."""
     caption: str
     kind: Literal['attacks', 'best', 'worst']
     images: list[tuple[str, NDArray[np.uint8]]]

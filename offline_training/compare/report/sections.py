@@ -239,9 +239,10 @@ def panel_figures(panels: Sequence[Panel]) -> str:
             f'<span>{escape(label)}</span></div>'
             for label, image in panel.images
         )
+        heading = f'<b>{escape(panel.title)}</b> {escape(panel.caption)}' if panel.title else ''
         parts.append(
-            f'<figure class="panel"><figcaption><b>{escape(panel.title)}</b> '
-            f'{escape(panel.caption)}</figcaption><div class="row">{pictures}</div></figure>'
+            f'<figure class="panel"><figcaption>{heading}</figcaption>'
+            f'<div class="row">{pictures}</div></figure>'
         )
     return ''.join(parts)
 

@@ -11,9 +11,9 @@ from offline_training.compare.report.formatting import finite, percent
 GROUPS = {
     'pixel': 'Unknown objects, per pixel',
     'errors': 'Errors and unknown objects, per pixel',
-    'natural': 'Unusual scenes, per frame',
+    'objects': 'Unknown objects, per frame',
+    'natural': 'Weather, light, lens and sensor, per frame',
     'attack': 'Attacked frames',
-    'shift': 'Weather, night and camera faults',
 }
 """Headings of the groups of sets, in the order of the report."""
 
