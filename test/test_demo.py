@@ -192,6 +192,8 @@ def test_ctrl_c_stops_camera_and_monitor(tiny_bundle, tmp_path):
         [sys.executable, '-m', 'ros2_ood_monitor', 'demo', '--bundle', str(tiny_bundle),
          '--output', str(tmp_path), '--domain-id', str(DOMAIN_ID + 1)],
         stdout=subprocess.PIPE, text=True,
+        # What a shell runs in the background inherits that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert demo.stdout is not None
     for line in demo.stdout:
