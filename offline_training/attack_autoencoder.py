@@ -44,17 +44,21 @@ from offline_training.attacks.attack_damage import (
 from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
 from offline_training.attacks.malicious_autoencoder import (
     MaliciousAutoencoder,
-    channels_reversed,
     export_attacker,
+    in_color_order,
     load_attacker,
     psnr,
     save_attacker,
 )
-from offline_training.backbones import build_backbone
-from offline_training.backbones.checkpoints import load_checkpoint
 from offline_training.config import Config, ConfigError
 from offline_training.config_file import load_config
-from offline_training.context import Context, choose_device, network_image, open_dataset
+from offline_training.context import (
+    Context,
+    choose_device,
+    network_image,
+    open_dataset,
+    watched_network,
+)
 from offline_training.data.base import (
     DataError,
     SegmentationDataset,
@@ -62,28 +66,12 @@ from offline_training.data.base import (
     files_by_stem,
     read_image,
 )
-from offline_training.detectors.base import Frames, Watched
+from offline_training.detectors.base import Frames
 from offline_training.evaluation.segmentation import VOID_PROTOCOLS, VoidProtocol
 from offline_training.memory import keep_freed_memory
-from offline_training.normalization import Normalize
 from offline_training.storage import StorageError, write_json, write_tensors
 
 USER_ERRORS = (ConfigError, DataError, StorageError, FloatingPointError)
-
-
-def watched_network(config: Config, weights: Path, num_classes: int) -> Watched:
-    """Return the network of a configuration, frozen, on its device."""
-    network = build_backbone(
-        config.backbone.architecture, num_classes=num_classes + int(config.backbone.train_void)
-    )
-    load_checkpoint(network, weights)
-    watched = Watched(network, Normalize(config.input), num_classes)
-    return watched.to(choose_device(config.device))
-
-
-def in_color_order(attacker: MaliciousAutoencoder, config: Config) -> MaliciousAutoencoder:
-    """Turn an attacker for RGB into one for the network's colour order, or back."""
-    return channels_reversed(attacker) if config.input.color_order == 'bgr' else attacker
 
 
 def train(
@@ -125,7 +113,7 @@ def train(
             )
             record |= {'victim': dataclasses.asdict(victim), 'rounds': rows}
             write_tensors(output / 'victim.safetensors', hardened.state_dict())
-    attacker = in_color_order(attacker.cpu(), config)
+    attacker = in_color_order(attacker.cpu(), config.input.color_order)
     save_attacker(output / 'attacker.safetensors', attacker)
     export_attacker(
         output / 'attacker.onnx', attacker, config.input.height, config.input.width
@@ -161,7 +149,7 @@ def report(
     dataset = open_dataset(config, split)
     names = list(dataset.class_names)
     watched = watched_network(config, weights, len(names))
-    attacker = in_color_order(attacker, config).to(watched.device)
+    attacker = in_color_order(attacker, config.input.color_order).to(watched.device)
     before = answers(watched, _samples(dataset, config, f'{split} as it is'))
     after = answers(watched, _samples(dataset, config, f'{split} attacked'), attacker)
     return {

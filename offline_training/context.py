@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,8 +16,9 @@ from rich.progress import Progress
 
 from offline_training.backbones import build_backbone
 from offline_training.backbones.base import Backbone
+from offline_training.backbones.checkpoints import load_checkpoint
 from offline_training.config import Config, ConfigError
-from offline_training.data.base import VOID, SegmentationDataset, Split
+from offline_training.data.base import VOID, SegmentationDataset, Split, labels_at_size
 from offline_training.data.bdd import BDD100K
 from offline_training.data.bdd_anomaly import BDDAnomaly
 from offline_training.data.camvid import CamVid
@@ -28,6 +28,7 @@ from offline_training.data.labelled_folder import LabelledFolder
 from offline_training.data.street_hazards import StreetHazards
 from offline_training.data.synthetic import SyntheticScenes
 from offline_training.data.woodscape import WoodScape, WoodScapeSoiling
+from offline_training.detectors.base import Watched
 from offline_training.normalization import Normalize
 from offline_training.progress import progress
 from offline_training.storage import read_json, read_tensors
@@ -116,6 +117,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def watched_network(config: Config, weights: Path, num_classes: int) -> Watched:
+    """Return the network of a configuration with the weights of a checkpoint, on its device.
+
+    Raises:
+        StorageError: the checkpoint does not fit.
+    """
+    network = build_backbone(
+        config.backbone.architecture, num_classes=num_classes + int(config.backbone.train_void)
+    )
+    load_checkpoint(network, weights)
+    watched = Watched(network, Normalize(config.input), num_classes)
+    return watched.to(choose_device(config.device))
+
+
 @dataclass
 class Context:
     """One run of the pipeline; stages communicate only through files in `output_dir`."""
@@ -176,11 +191,8 @@ class Context:
             for index in bars.track(range(len(dataset)), description=f'reading {split}'):
                 sample = dataset[index]
                 data.images.append(network_image(sample.image, self.config))
-                size = (config.width, config.height)
-                labels = sample.labels
-                if labels.shape[::-1] != size:
-                    labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
-                data.labels.append(np.ascontiguousarray(labels, dtype=np.uint8))
+                labels = labels_at_size(sample.labels, (config.height, config.width))
+                data.labels.append(np.ascontiguousarray(labels))
                 data.names.append(sample.name)
         return data
 

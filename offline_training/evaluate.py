@@ -24,12 +24,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from offline_training.backbones import build_backbone
-from offline_training.backbones.checkpoints import load_checkpoint
 from offline_training.config import Config, ConfigError
 from offline_training.config_file import load_config
-from offline_training.context import choose_device, network_image, open_dataset
-from offline_training.data.base import DataError, Split
+from offline_training.context import network_image, open_dataset, watched_network
+from offline_training.data.base import DataError, Split, labels_at_size
 from offline_training.data.folder import AnomalyFolder
 from offline_training.evaluation.pixel_curve import PixelCurve
 from offline_training.evaluation.segmentation import (
@@ -37,7 +35,6 @@ from offline_training.evaluation.segmentation import (
     ConfusionMatrix,
     VoidProtocol,
 )
-from offline_training.normalization import Normalize
 from offline_training.prediction import predict_labels
 from offline_training.storage import StorageError, write_json
 from ros2_ood_monitor.bundle import BundleError, ModelBundle
@@ -59,22 +56,16 @@ def evaluate_segmentation(
     """
     dataset = open_dataset(config, split)
     classes = list(dataset.class_names)
-    network = build_backbone(
-        config.backbone.architecture, num_classes=len(classes) + int(config.backbone.train_void)
-    )
-    load_checkpoint(network, weights)
-    device = choose_device(config.device)
-    network.to(device).eval().requires_grad_(False)
-    normalize = Normalize(config.input).to(device)
+    watched = watched_network(config, weights, len(classes))
     matrix = ConfusionMatrix(len(classes))
     console = Console(stderr=True)
     for index in track(range(len(dataset)), f'segmenting {split}', console=console):
         sample = dataset[index]
         image = network_image(sample.image, config)
-        labels = predict_labels(network, normalize, image, len(classes))
+        labels = predict_labels(watched.network, watched.normalize, image, len(classes))
         # Unknown objects (labels beyond the classes) count as void: no class is right there.
         truth = np.where(sample.labels < len(classes), sample.labels, IGNORE)
-        matrix.update(truth, _resized(labels, truth, cv2.INTER_NEAREST))
+        matrix.update(truth, labels_at_size(labels, truth.shape))
     return {**matrix.report(classes, protocol), 'split': split, 'images': len(dataset)}
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,9 +18,10 @@ from rich.table import Table
 from torch import nn
 
 from offline_training.attacks.malicious_autoencoder import psnr, squared_change
-from offline_training.data.base import VOID
+from offline_training.data.base import VOID, labels_at_size
 from offline_training.detectors.base import Watched
 from offline_training.evaluation.segmentation import ConfusionMatrix, VoidProtocol
+from offline_training.prediction import predict_labels
 
 UInt8Array = NDArray[np.uint8]
 
@@ -77,12 +77,9 @@ def answers(
         if attacker is not None:
             image, change = attack_picture(attacker, image)
         with torch.inference_mode():
-            logits = watched(torch.from_numpy(image)[None].to(watched.device))
-            guess = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
-        if guess.shape != labels.shape:
-            guess = cv2.resize(guess, labels.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            guess = predict_labels(watched.network, watched.normalize, image, classes)
         result.matrix.update(
-            np.where(labels < classes, labels, VOID), np.where(guess < classes, guess, VOID)
+            np.where(labels < classes, labels, VOID), labels_at_size(guess, labels.shape)
         )
         result.squared_changes.append(change)
     return result

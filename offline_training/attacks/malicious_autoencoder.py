@@ -103,6 +103,11 @@ def channels_reversed(attacker: MaliciousAutoencoder) -> MaliciousAutoencoder:
     return twin
 
 
+def in_color_order(attacker: MaliciousAutoencoder, color_order: str) -> MaliciousAutoencoder:
+    """Turn an attacker for RGB into one for the colour order `rgb` or `bgr`, or back."""
+    return channels_reversed(attacker) if color_order == 'bgr' else attacker
+
+
 def save_attacker(path: Path, attacker: MaliciousAutoencoder) -> None:
     """Write an attacker for RGB pictures as safetensors, atomically."""
     write_tensors(path, attacker.state_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from offline_training.attack_autoencoder import in_color_order
 from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
 from offline_training.attacks.cospgd import cospgd
 from offline_training.attacks.gradient_sign import channels_first, iterative_fgsm
 from offline_training.attacks.local_adversarial import named_local_attack
-from offline_training.attacks.malicious_autoencoder import load_attacker, save_attacker
+from offline_training.attacks.malicious_autoencoder import (
+    MaliciousAutoencoder,
+    in_color_order,
+    load_attacker,
+    save_attacker,
+)
 from offline_training.attacks.pgd import pgd
 from offline_training.attacks.universal import (
     data_prior,
@@ -91,16 +96,17 @@ def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     epsilon, steps, batch = _take(settings, epsilon=10.0, steps=80, batch=4)
     path = victim.store.with_suffix('.safetensors')
 
-    def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    @cache
+    def delta() -> Tensor:
         if not path.is_file():
             save_perturbation(path, universal_perturbation(
                 channels_first(victim.watched.features), data_prior(batch, victim.train().images),
                 epsilon, steps, torch.Generator().manual_seed(victim.seed),
                 learning_rate=0.05 * epsilon,
             ))
-        return perturb(images, load_perturbation(path))
+        return load_perturbation(path)
 
-    return attack
+    return lambda images, labels, generator: perturb(images, delta())
 
 
 def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
@@ -108,20 +114,22 @@ def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     asked = AttackSettings(psnr=psnr, steps=steps, width=width, seed=victim.seed)
     path = victim.store.with_suffix('.safetensors')
 
-    def train() -> None:
-        training = AutoencoderTraining(
-            victim.watched, victim.train(), victim.val(), asked, victim.store.with_suffix('.pt')
-        )
-        # A frame is waiting under the bar of its source: two bars at once would overwrite.
-        attacker = training.run(Progress(console=Console(stderr=True), disable=True))
-        save_attacker(path, in_color_order(attacker.cpu(), victim.config))
+    @cache
+    def attacker() -> MaliciousAutoencoder:
+        order = victim.config.input.color_order
+        if not path.is_file():
+            training = AutoencoderTraining(
+                victim.watched, victim.train(), victim.val(), asked,
+                victim.store.with_suffix('.pt'),
+            )
+            # A frame is waiting under the bar of its source: two bars at once would overwrite.
+            learnt = training.run(Progress(console=Console(stderr=True), disable=True))
+            save_attacker(path, in_color_order(learnt.cpu(), order))
+        return in_color_order(load_attacker(path), order).to(victim.watched.device)
 
     def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        if not path.is_file():
-            train()
-        attacker = in_color_order(load_attacker(path), victim.config).to(images.device)
         with torch.no_grad():
-            redrawn: Tensor = attacker(images)
+            redrawn: Tensor = attacker()(images)
         return redrawn
 
     return attack

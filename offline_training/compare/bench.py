@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from offline_training.compare.sources import (
 from offline_training.compare.table import comparison_table
 from offline_training.compare.truth import Question, frame_question, pixel_questions
 from offline_training.compare.watching import Experiment, open_experiment, training_frames
+from offline_training.detectors.base import Detector, Frames
 from offline_training.progress import progress
 from offline_training.storage import read_json, write_json, write_text
 
@@ -45,7 +46,8 @@ Results = dict[str, dict[str, dict[str, Any]]]
 class Sources:
     """All frames of a comparison."""
 
-    train: Source
+    train: Callable[[], Frames]
+    """Reads the frames that detectors and attacks learn from, once."""
     val: Source
     normal: Source
     pictures: Sequence[Source]
@@ -76,8 +78,7 @@ def run_comparison(
     """
     experiment = open_experiment(config, folder, data_root, run)
     sources = _open_sources(config, experiment, data_root, output)
-    frames = cache(partial(training_frames, sources.train))
-    fitted = fit_all(config.detectors, experiment, frames, output / 'detectors', console)
+    fitted = fit_all(config.detectors, experiment, sources.train, output / 'detectors', console)
     detectors = {name: each.detector for name, each in fitted.items() if each.detector}
     scores = output / 'scores'
     with progress(console) as bars:
@@ -89,7 +90,7 @@ def run_comparison(
         cost = measure_cost(
             detectors, experiment.watched, sources.normal, output / 'cost.json', bars
         )
-    questions, results = _measure(config, experiment, sources, list(detectors), output, console)
+    questions, results = _measure(config, experiment, sources, detectors, output, console)
     facts = {
         source.name: read_json(scores / source.name / 'network.json') for source in sources.judged
     }
@@ -112,7 +113,9 @@ def _open_sources(
 ) -> Sources:
     settings = experiment.config
     open_pictures = partial(picture_source, root=data_root, config=settings)
-    train = open_pictures('train', 'normal', config.train, every=config.train_every)
+    train = cache(partial(
+        training_frames, open_pictures('train', 'normal', config.train, every=config.train_every)
+    ))
     val = open_pictures('val', 'normal', config.val, every=config.val_every)
     normal = open_pictures('normal', 'normal', config.normal)
     strength = config.perturbations
@@ -125,9 +128,8 @@ def _open_sources(
     ]
     attacked = [
         attacked_source(name, normal, each, Victim(
-            experiment.watched, settings, experiment.class_names,
-            partial(training_frames, train), partial(training_frames, val),
-            output / 'attacks' / name, config.seed,
+            experiment.watched, settings, experiment.class_names, train,
+            partial(training_frames, val), output / 'attacks' / name, config.seed,
         ))
         for name, each in config.attacks.items()
     ]
@@ -144,12 +146,12 @@ def _measure(
     config: CompareConfig,
     experiment: Experiment,
     sources: Sources,
-    names: Sequence[str],
+    detectors: Mapping[str, Detector],
     output: Path,
     console: Console,
 ) -> tuple[list[Question], Results]:
     """Measure what is not measured yet, from the stored scores."""
-    scores, done = output / 'scores', output / 'measures'
+    scores = output / 'scores'
     classes = len(experiment.class_names)
 
     def questions_of(source: Source) -> list[Question]:
@@ -165,37 +167,37 @@ def _measure(
         maps = read_scores(scores / 'val', name)[1]
         return None if maps is None else error_probability(on_val, maps, config.seed)
 
-    questions: list[Question] = []
-    results: Results = {}
+    def pixels(question: Question, name: str) -> dict[str, Any]:
+        maps = read_scores(scores / question.source, name)[1]
+        assert maps is not None
+        calibrate = probability(name) if question.heading == 'errors' else None
+        return measure_pixels(question, maps, calibrate, config.resamples, config.seed)
+
+    def frames(question: Question, name: str) -> dict[str, Any]:
+        positive, negative = (
+            read_scores(scores / source, name)[0]
+            for source in (question.source, sources.normal.name)
+        )
+        return measure_frames(positive, negative, config.resamples, config.seed)
+
+    questions = [
+        *(each for source in [sources.normal, *sources.pictures] for each in questions_of(source)),
+        *(
+            frame_question(source, sources.normal)
+            for source in [*sources.pictures, *sources.disturbed]
+        ),
+    ]
+    results: Results = {question.name: {} for question in questions}
     with progress(console) as bars:
-        for source in [sources.normal, *sources.pictures]:
-            for question in questions_of(source):
-                questions.append(question)
-                measured = results.setdefault(question.name, {})
-                for name in bars.track(names, description=f'measuring {question.name}'):
-                    path = done / question.name / f'{name}.json'
-                    maps = read_scores(scores / source.name, name)[1]
-                    if maps is None:
-                        continue
-                    if not path.is_file():
-                        calibrate = probability(name) if question.heading == 'errors' else None
-                        write_json(path, measure_pixels(
-                            question, maps, calibrate, config.resamples, config.seed
-                        ))
-                    measured[name] = read_json(path)
-        for source in [*sources.pictures, *sources.disturbed]:
-            question = frame_question(source, sources.normal)
-            questions.append(question)
-            measured = results.setdefault(question.name, {})
-            for name in bars.track(names, description=f'measuring {question.name}'):
-                path = done / question.name / f'{name}.json'
+        for question in questions:
+            measure = pixels if question.level == 'pixel' else frames
+            for name in bars.track(list(detectors), description=f'measuring {question.name}'):
+                if question.level not in detectors[name].spec.levels:
+                    continue
+                path = output / 'measures' / question.name / f'{name}.json'
                 if not path.is_file():
-                    write_json(path, measure_frames(
-                        read_scores(scores / source.name, name)[0],
-                        read_scores(scores / 'normal', name)[0],
-                        config.resamples, config.seed,
-                    ))
-                measured[name] = read_json(path)
+                    write_json(path, measure(question, name))
+                results[question.name][name] = read_json(path)
     return questions, results
 
 

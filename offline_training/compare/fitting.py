@@ -92,8 +92,4 @@ def _read_back(name: str, entry: Entry, detector: Detector, folder: Path) -> Fit
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
-    settings = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in entry.settings.items()
-    }
-    return {'detector': entry.detector, **settings}
+    return {'detector': entry.detector, **entry.settings}

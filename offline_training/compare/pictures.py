@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from offline_training.compare.report.panels import Panel
 from offline_training.compare.scoring import read_predictions, read_scores
-from offline_training.compare.sources import JudgedFrame, Source, at_size
+from offline_training.compare.sources import JudgedFrame, Source
 from offline_training.compare.truth import IGNORE, Question
 from offline_training.compare.watching import Experiment
+from offline_training.data.base import labels_at_size
+from offline_training.prediction import predict_labels
 
 UInt8Array = NDArray[np.uint8]
 BEST_DETECTORS = 4
@@ -86,8 +88,8 @@ def extreme_panels(
             size = frame.image.shape[:2]
             images = [
                 ('picture', _rgb(experiment, frame.image)),
-                ('truth', _truth(at_size(question.truth[index], size))),
-                ('segmentation', _colors(experiment, at_size(predictions[index], size))),
+                ('truth', _truth(labels_at_size(question.truth[index], size))),
+                ('segmentation', _colors(experiment, labels_at_size(predictions[index], size))),
             ]
             for name, maps in shown.items():
                 if maps is not None:
@@ -101,9 +103,11 @@ def extreme_panels(
 
 def _segmented(experiment: Experiment, frame: JudgedFrame) -> UInt8Array:
     watched = experiment.watched
-    with torch.no_grad():
-        logits = watched(torch.from_numpy(frame.image)[None].to(watched.device))
-    return _colors(experiment, logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy())
+    with torch.inference_mode():
+        labels = predict_labels(
+            watched.network, watched.normalize, frame.image, watched.num_classes
+        )
+    return _colors(experiment, labels)
 
 
 def _rgb(experiment: Experiment, image: UInt8Array) -> UInt8Array:

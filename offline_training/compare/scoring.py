@@ -8,7 +8,7 @@ so they can change without judging again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from offline_training.compare.sources import JudgedFrame, Source, at_size
-from offline_training.data.base import VOID
+from offline_training.compare.sources import JudgedFrame, Source
+from offline_training.data.base import VOID, labels_at_size
 from offline_training.detectors.base import Detector, Watched, top_mean
 from offline_training.evaluation.segmentation import ConfusionMatrix
 from offline_training.storage import (
@@ -145,7 +145,7 @@ class _Facts:
         if frame.psnr is not None:
             self.ratios.append(frame.psnr)
         if frame.labels is not None:
-            self.matrix.update(frame.labels, at_size(predicted, frame.labels.shape))
+            self.matrix.update(frame.labels, labels_at_size(predicted, frame.labels.shape))
 
     def report(self) -> dict[str, Any]:
         return {
@@ -182,17 +182,9 @@ def _resized(score_map: Tensor, rows: int, columns: int) -> Tensor:
 
 def _check_same(name: str, settings: Mapping[str, Any], path: Path) -> None:
     stored = read_json(path)['settings']
-    for key, value in _flat(settings):
-        if dict(_flat(stored)).get(key) != value:
-            raise StorageError(
-                f'{path.parent} holds scores of {name!r} made with another {key} than '
-                f'{value!r}; delete this folder or choose another --output'
-            )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
     for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f'{prefix}{key}.')
-        else:
-            yield f'{prefix}{key}', list(value) if isinstance(value, tuple) else value
+        if stored.get(key) != value:
+            raise StorageError(
+                f'{path.parent} holds scores of {name!r} made with another {key} than {value!r}; '
+                'delete this folder or choose another --output'
+            )

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from offline_training.attacks.malicious_autoencoder import psnr
 from offline_training.compare.attack import ATTACKS, Victim
 from offline_training.compare.config import ANOMALY_FOLDER, Attacked, PictureSet
 from offline_training.config import Config
 from offline_training.context import SEGMENTATION_SETS, network_image
-from offline_training.data.base import VOID
+from offline_training.data.base import VOID, labels_at_size
 from offline_training.data.folder import AnomalyFolder
 from offline_training.perturbations import perturb
 
@@ -98,7 +98,7 @@ def perturbed_source(
         changed = perturb(name, np.ascontiguousarray(image), severity, seed + index * every)
         if bgr:
             changed = np.ascontiguousarray(changed[..., ::-1])
-        return JudgedFrame(frame.name, changed, frame.labels, psnr=psnr(frame.image, changed))
+        return JudgedFrame(frame.name, changed, frame.labels, psnr=_likeness(frame.image, changed))
 
     settings = {
         'perturbation': name, 'severity': severity, 'every': every, 'seed': seed,
@@ -116,14 +116,14 @@ def attacked_source(name: str, normal: Source, attacked: Attacked, victim: Victi
     def read(index: int) -> JudgedFrame:
         frame = normal.read(index * attacked.every)
         assert frame.labels is not None
-        labels = at_size(frame.labels, frame.image.shape[:2])
+        labels = labels_at_size(frame.labels, frame.image.shape[:2])
         device = victim.watched.device
         generator = torch.Generator().manual_seed(victim.seed + index * attacked.every)
         pixels = torch.from_numpy(frame.image).to(device).permute(2, 0, 1)[None].float()
         result = attack(pixels, torch.from_numpy(labels)[None].long().to(device), generator)
         changed = result[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         changed = np.ascontiguousarray(changed)
-        return JudgedFrame(frame.name, changed, frame.labels, psnr=psnr(frame.image, changed))
+        return JudgedFrame(frame.name, changed, frame.labels, psnr=_likeness(frame.image, changed))
 
     settings = {
         'attack': attacked.kind, 'every': attacked.every, **attacked.settings,
@@ -134,17 +134,7 @@ def attacked_source(name: str, normal: Source, attacked: Attacked, victim: Victi
     )
 
 
-def at_size(labels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """Bring labels to rows and columns without mixing them."""
-    if labels.shape == size:
-        return labels
-    rows, columns = size
-    return np.asarray(
-        cv2.resize(labels, (columns, rows), interpolation=cv2.INTER_NEAREST), dtype=np.uint8
-    )
-
-
-def psnr(before: UInt8Array, after: UInt8Array) -> float | None:
-    """Return the peak signal-to-noise ratio in dB; None when nothing changed."""
+def _likeness(before: UInt8Array, after: UInt8Array) -> float | None:
+    """Return the PSNR in dB; None when nothing changed."""
     error = float(np.mean((before.astype(np.float64) - after.astype(np.float64)) ** 2))
-    return 10 * math.log10(255.0**2 / error) if error else None
+    return psnr(error) if error else None

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.compare.sources import Source, at_size
-from offline_training.data.base import VOID
+from offline_training.compare.sources import Source
+from offline_training.data.base import VOID, labels_at_size
 
 IGNORE = 255
 Heading = Literal['pixel', 'errors', 'objects', 'natural', 'attack']
@@ -59,7 +59,7 @@ def pixel_questions(
     ]
     classes = tuple(np.where(own == VOID, num_classes, own).astype(np.uint8) for own in labels)
     guesses = [
-        at_size(guess, own.shape) for guess, own in zip(predictions(), labels, strict=True)
+        labels_at_size(guess, own.shape) for guess, own in zip(predictions(), labels, strict=True)
     ]
     for suffix, void in (('errors', 'void is an error'), ('errors_no_void', 'void ignored')):
         questions.append(Question(

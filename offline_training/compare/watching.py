@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from offline_training.backbones import build_backbone
-from offline_training.backbones.checkpoints import load_checkpoint
 from offline_training.compare.config import CompareConfig
-from offline_training.compare.sources import Source, at_size
+from offline_training.compare.sources import Source
 from offline_training.config import Config, ConfigError
 from offline_training.config_file import load_config
-from offline_training.context import SEGMENTATION_SETS, Context, choose_device
+from offline_training.context import (
+    SEGMENTATION_SETS,
+    Context,
+    choose_device,
+    watched_network,
+)
+from offline_training.data.base import labels_at_size
 from offline_training.detectors.base import Frames, Watched
-from offline_training.normalization import Normalize
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,22 +51,17 @@ def open_experiment(
         data_root / config.train.data_dir, config.train.split  # type: ignore[arg-type]
     )
     experiment = load_config(run / 'config.yaml' if run else folder / config.experiment)
-    device = choose_device(experiment.device)
+    num_classes = len(dataset.class_names)
     context = None
     if run is not None:
-        context = Context(experiment, run, device)
-        network = context.backbone()
+        context = Context(experiment, run, choose_device(experiment.device))
+        watched = Watched(context.backbone(), context.normalize(), num_classes)
         weights = f'training run {run.name}'
     elif config.weights is not None:
-        network = build_backbone(
-            experiment.backbone.architecture,
-            num_classes=len(dataset.class_names) + int(experiment.backbone.train_void),
-        )
-        load_checkpoint(network, data_root / config.weights)
+        watched = watched_network(experiment, data_root / config.weights, num_classes)
         weights = Path(config.weights).name
     else:
         raise ConfigError('no weights are named in the configuration; add them or give --run')
-    watched = Watched(network, Normalize(experiment.input), len(dataset.class_names)).to(device)
     return Experiment(
         watched, experiment, dataset.class_names, dataset.palette, weights, context
     )
@@ -76,5 +74,5 @@ def training_frames(source: Source) -> Frames:
         frame = source.read(index)
         assert frame.labels is not None
         images.append(frame.image)
-        labels.append(at_size(frame.labels, frame.image.shape[:2]))
+        labels.append(labels_at_size(frame.labels, frame.image.shape[:2]))
     return Frames(images, labels)

@@ -235,6 +235,15 @@ def read_labels(path: Path, like: UInt8Array | None = None) -> UInt8Array:
     return np.asarray(labels, np.uint8)
 
 
+def labels_at_size(labels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Bring labels to rows and columns, the nearest one for each pixel."""
+    if labels.shape == size:
+        return labels
+    return np.asarray(
+        cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.uint8
+    )
+
+
 def map_labels(labels: UInt8Array, table: dict[int, int], path: Path) -> UInt8Array:
     """Replace label values by `table`; raises DataError naming values that it does not have."""
     lookup = np.zeros(256, np.uint8)

@@ -183,6 +183,13 @@ class Detector(nn.Module, ABC):
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take over saved tensors; buffers that were empty before `fit` take the saved shape."""
+        for child_name, child in self.named_children():
+            if isinstance(child, Detector):
+                prefix = f'{child_name}.'
+                child.adopt({
+                    name.removeprefix(prefix): tensor
+                    for name, tensor in tensors.items() if name.startswith(prefix)
+                })
         for name, tensor in tensors.items():
             owner_name, _, leaf = name.rpartition('.')
             owner = self.get_submodule(owner_name)

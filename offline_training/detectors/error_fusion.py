@@ -116,14 +116,6 @@ class ErrorFusion(Detector):
         bias = self.bias.index_select(0, predicted.flatten()).view(predicted.shape)
         return (values * self.weight.view(1, -1, 1, 1)).sum(dim=1) + bias
 
-    def adopt(self, tensors: dict[str, Tensor]) -> None:
-        """Take over saved tensors, whatever network they are of."""
-        self.observer.adopt({
-            name.removeprefix('observer.'): value
-            for name, value in tensors.items() if name.startswith('observer.')
-        })
-        super().adopt(tensors)
-
     def _look(self, watched: Watched, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return unknown, error and softmax log-odds (B, 3, H, W) and predictions (B, H, W)."""
         with torch.no_grad():

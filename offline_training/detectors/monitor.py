@@ -110,16 +110,6 @@ class Monitor(Detector):
         limited = standard.clamp(-STANDARD_SCORE_LIMIT, STANDARD_SCORE_LIMIT)
         return (weight * limited).sum(dim=-1) + self.scale[-1, 2]
 
-    def adopt(self, tensors: dict[str, Tensor]) -> None:
-        """Take over saved tensors, whatever network they are of."""
-        for name, part in (('observer', self.observer), ('flow', self.flow)):
-            prefix = f'{name}.'
-            part.adopt({
-                key.removeprefix(prefix): value
-                for key, value in tensors.items() if key.startswith(prefix)
-            })
-        super().adopt(tensors)
-
     def _over(
         self, watched: Watched, images: Sequence[NDArray[np.uint8]]
     ) -> dict[str, NDArray[np.float32]]:

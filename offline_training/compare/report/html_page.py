@@ -1,4 +1,4 @@
-"""The comparison as one HTML file that needs nothing else: no server, no network, no script.
+"""The comparison as one HTML file that needs nothing else: no server and no network.
 
 The few lines of script only sort tables and mark a detector in all charts. A content security
 policy in the page forbids everything that is not inside it.
@@ -28,7 +28,7 @@ from offline_training.compare.report.tables import detector_table, heat_table, p
 from offline_training.storage import write_text
 
 PANELS = {
-    'attacks': ('Attacks', 'Frames before and after each attack, with what changed.'),
+    'attacks': ('Attacks', 'One frame, perturbed and attacked, and what the network sees.'),
     'best': ('Best frames', 'Where the maps show the unknown most clearly.'),
     'worst': ('Worst frames', 'Where the maps fail: read these before trusting a number above.'),
 }

@@ -34,7 +34,7 @@ EXTRAS = {
 
 def heat_table(standings: Standings) -> str:
     """Return all detectors on all sets, coloured; AUROC, AP or FPR95 can be chosen."""
-    groups = standings.groups
+    groups, all_flipped = standings.groups, set(standings.flipped())
     names = sorted(
         (name for name in standings.detectors if any(
             (name, one['name']) in standings.results for sets in groups.values() for one in sets
@@ -76,7 +76,7 @@ def heat_table(standings: Standings) -> str:
                 for name in names
             }
             flipped = {
-                name for name in names if (name, one['name']) in set(standings.flipped())
+                name for name in names if (name, one['name']) in all_flipped
             }
             first = 'first' if len(sets) == 1 and not index else ''
             _add_column(rows, values, keys, first, flipped)
