@@ -25,7 +25,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: The file is missing or no YAML, or a key or value is not allowed.
     """
-    values = _read_yaml(path) if path is not None else {}
+    values = read_yaml(path) if path is not None else {}
     _refuse_unknown(values, Config, '', str(path))
     parser = ArgumentParser(prog='offline_training', exit_on_error=False, add_help=False)
     hints = get_type_hints(Config)
@@ -51,11 +51,12 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a YAML mapping, {} of an empty file; raises ConfigError naming the file."""
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
-        raise ConfigError(f'{path} does not exist; see config/training for examples') from None
+        raise ConfigError(f'{path} does not exist; see the folder config for examples') from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())
         raise ConfigError(f'{path} is not readable YAML ({reason}); correct it') from None

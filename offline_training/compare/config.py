@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from offline_training.compare.attack import ATTACKS
 from offline_training.config import ConfigError
+from offline_training.config_file import read_yaml
 from offline_training.context import SEGMENTATION_SETS
 from offline_training.detectors import DETECTORS
 from offline_training.perturbations import PERTURBATIONS
@@ -90,14 +89,7 @@ class CompareConfig:
 
 def load_compare_config(path: Path) -> CompareConfig:
     """Read and check a comparison; raises ConfigError naming the key that is wrong."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except FileNotFoundError:
-        raise ConfigError(f'{path} does not exist; see config/compare for examples') from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = ' '.join(str(error).split())
-        raise ConfigError(f'{path} is not readable YAML ({reason}); correct it') from None
-    values = _mapping(values, str(path))
+    values = read_yaml(path)
     parts: dict[str, Any] = dict(values)
     for key in ('train', 'val', 'normal'):
         if key in values:
