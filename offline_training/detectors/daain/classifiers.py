@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
+from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 ClassifierKind = Literal['hbos', 'mahalanobis', 'euclidean', 'harmonic']
@@ -95,28 +96,17 @@ class Mahalanobis(Classifier):
     def fit(self, z: Tensor) -> None:
         """Take the mean and the covariance of z (N, D)."""
         mean = z.double().mean(dim=0)
-        factor = torch.linalg.cholesky(ledoit_wolf(z.double() - mean))
+        centred = (z.double() - mean).cpu().numpy()
+        covariance, _ = ledoit_wolf(centred, assume_centered=True)
+        eye = torch.eye(z.shape[1], dtype=mean.dtype, device=mean.device)
+        # The ridge keeps frames that do not differ at all from having no inverse.
+        factor = torch.linalg.cholesky(torch.from_numpy(covariance).to(eye) + 1e-6 * eye)
         self.mean.copy_(mean)
-        eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
         self.whitening.copy_(torch.linalg.solve_triangular(factor, eye, upper=False).T)
 
     def forward(self, z: Tensor) -> Tensor:
         white = (z - self.mean) @ self.whitening
         return (white * white).mean(dim=1)
-
-
-def ledoit_wolf(centred: Tensor) -> Tensor:
-    """Return the covariance (D, D) of centred rows (N, D), shrunk towards a multiple of one."""
-    count, dimensions = centred.shape
-    covariance = centred.T @ centred / count
-    level = (covariance.trace() / dimensions).clamp_min(1e-6)
-    eye = torch.eye(dimensions, dtype=centred.dtype, device=centred.device)
-    # Formulas of section 3 of the paper: beta is the error of the sample covariance, delta its
-    # distance from the target.
-    beta = (centred.square().sum(dim=1).square().mean() - covariance.square().sum()) / count
-    delta = (covariance - level * eye).square().sum()
-    share = (beta.clamp_min(0) / delta.clamp_min(1e-12)).clamp(max=1)
-    return (1 - share) * covariance + share * level * eye
 
 
 class Euclidean(Classifier):
