@@ -86,7 +86,7 @@ def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str,
             counted = sample.mask != IGNORE
             truth = sample.mask[counted] == 1
             for name, curve in curves.items():
-                scores = _resized(maps[name], sample.mask, cv2.INTER_LINEAR)
+                scores = _at_size(maps[name], sample.mask.shape)
                 curve.update(scores[counted], truth)
         engine = detector.description
     for name, curve in curves.items():
@@ -111,11 +111,12 @@ def _logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.log(p / (1 - p)).astype(np.float32)
 
 
-def _resized(values: NDArray[Any], like: NDArray[Any], interpolation: int) -> NDArray[Any]:
-    """Bring a map to the size of `like`."""
-    if values.shape == like.shape:
+def _at_size(values: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Bring a map to rows and columns, bilinearly."""
+    if values.shape == size:
         return values
-    return np.asarray(cv2.resize(values, like.shape[::-1], interpolation=interpolation))
+    resized = cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.float32)
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:

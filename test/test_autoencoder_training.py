@@ -29,6 +29,7 @@ from offline_training.attacks.autoencoder_training import (
     victim_weights,
 )
 from offline_training.attacks.malicious_autoencoder import MaliciousAutoencoder
+from offline_training.backbones.base import Backbone
 from offline_training.config import InputConfig
 from offline_training.detectors.base import Frames, Watched
 from offline_training.normalization import Normalize
@@ -39,7 +40,7 @@ COLOURS = np.array([[90, 110, 130], [130, 110, 90], [110, 130, 110]])
 ATTACK = AttackSettings(psnr=20.0, steps=60, batch_size=4, validate_every=15)
 
 
-class Small(nn.Module):
+class Small(Backbone):
     """Knows its classes by colour; the last output is void."""
 
     def __init__(self) -> None:
