@@ -218,6 +218,47 @@ def test_scores_of_other_settings_are_not_taken(copied, data_root, capsys):
     assert 'another --output' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(('changes', 'key'), [
+    ({'seed': 5}, 'seed'),
+    ({'train_every': 2}, 'train'),
+    ({'resamples': 30}, 'resamples'),
+    ({'weights': 'other.safetensors'}, 'network'),
+])  # fmt: skip
+def test_what_all_results_rest_on_may_not_change(copied, data_root, capsys, changes, key):
+    torch.manual_seed(5)
+    save_file(
+        build_backbone('espnet', num_classes=12).state_dict(), data_root / 'other.safetensors'
+    )
+    assert compare(write_config(copied, **changes), data_root, copied / 'out') == 2
+    assert f'another {key}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('kind', 'settings', 'changes'), [
+    ('pgd', {'steps': 2}, None),
+    ('cospgd', {'steps': 2}, None),
+    ('local', {'name': 'max_square_patch'}, None),
+    ('universal', {'steps': 2, 'batch': 1, 'epsilon': 12}, {'epsilon': 2}),
+    ('autoencoder', {'steps': 2, 'psnr': 12}, {'psnr': 40}),
+])  # fmt: skip
+def test_every_attack_acts_and_learns_anew_for_other_settings(
+    tmp_path, data_root, kind, settings, changes
+):
+    def judged(output, own):
+        attack = {'kind': kind, 'every': 5, **own}
+        config = write_config(
+            tmp_path, detectors={'msp': {}}, pictures={}, perturbations={'names': []},
+            attacks={'attacked': attack},
+        )
+        assert compare(config, data_root, output) == 0
+        return json.loads((output / 'scores' / 'attacked' / 'network.json').read_text())['psnr']
+
+    before = judged(tmp_path / 'out', settings)
+    assert 5 < before < 60
+    if changes is not None:
+        shutil.rmtree(tmp_path / 'out' / 'scores' / 'attacked')
+        assert judged(tmp_path / 'out', {**settings, **changes}) > before + 3
+
+
 def test_maps_may_have_the_size_of_the_network(copied, data_root, capsys):
     config = write_config(copied, map_stride=1)
     assert compare(config, data_root, copied / 'out') == 2
@@ -225,6 +266,14 @@ def test_maps_may_have_the_size_of_the_network(copied, data_root, capsys):
     assert compare(config, data_root, copied / 'full', '--detectors', 'msp') == 0
     maps = read_tensors(copied / 'full' / 'scores' / 'ood' / 'msp.safetensors')['maps']
     assert maps.shape == (4, HEIGHT, WIDTH)
+
+
+def test_measures_follow_scores_that_were_made_again(copied, data_root):
+    scores, path = copied / 'out' / 'scores', copied / 'out' / 'measures' / 'ood' / 'msp.json'
+    path.write_text(path.read_text().replace('"auroc"', '"stale"'))
+    shutil.rmtree(scores / 'ood')
+    assert compare(copied / 'compare.yaml', data_root, copied / 'out') == 0
+    assert 'stale' not in path.read_text()
 
 
 def test_detectors_of_other_settings_are_not_taken(copied, data_root, capsys):

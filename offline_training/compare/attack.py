@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,8 +51,9 @@ class Victim:
     """Reads the normal frames that an attack may learn from."""
     val: Callable[[], Frames]
     """Reads the normal frames on which the best state of an attack is chosen."""
-    store: Path
-    """File, without ending, for what the attack learns once."""
+    folder: Path
+    """Where an attack keeps what it learns once."""
+    name: str
     seed: int
 
 
@@ -94,7 +97,7 @@ def _local(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 
 def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     epsilon, steps, batch = _take(settings, epsilon=10.0, steps=80, batch=4)
-    path = victim.store.with_suffix('.safetensors')
+    path = _learnt(victim, {'epsilon': epsilon, 'steps': steps, 'batch': batch})
 
     @cache
     def delta() -> Tensor:
@@ -112,24 +115,29 @@ def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     psnr, steps, width = _take(settings, psnr=30.0, steps=400, width=8)
     asked = AttackSettings(psnr=psnr, steps=steps, width=width, seed=victim.seed)
-    path = victim.store.with_suffix('.safetensors')
+    path = _learnt(victim, asdict(asked))
 
     @cache
     def attacker() -> MaliciousAutoencoder:
         order = victim.config.input.color_order
         if not path.is_file():
             training = AutoencoderTraining(
-                victim.watched, victim.train(), victim.val(), asked,
-                victim.store.with_suffix('.pt'),
+                victim.watched, victim.train(), victim.val(), asked, path.with_suffix('.pt'),
             )
+            console = Console(stderr=True)
             # A frame is waiting under the bar of its source: two bars at once would overwrite.
-            learnt = training.run(Progress(console=Console(stderr=True), disable=True))
+            learnt = training.run(Progress(console=console, disable=True))
+            if not training.keeps_psnr:
+                console.print(
+                    f'warning: {victim.name} does not keep {psnr:g} dB on val; give it more steps'
+                )
             save_attacker(path, in_color_order(learnt.cpu(), order))
         return in_color_order(load_attacker(path), order).to(victim.watched.device)
 
     def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        learnt = attacker()  # trains at the first call, so gradients must be on
         with torch.no_grad():
-            redrawn: Tensor = attacker()(images)
+            redrawn: Tensor = learnt(images)
         return redrawn
 
     return attack
@@ -144,6 +152,13 @@ ATTACKS: dict[str, Callable[[Victim, Mapping[str, Any]], Attack]] = {
     'autoencoder': _autoencoder,
 }
 """What prepares each kind of attack, quickly; long work waits for the first frame."""
+
+
+def _learnt(victim: Victim, settings: Mapping[str, Any]) -> Path:
+    """Return the file of what an attack learns with these settings, and of no others."""
+    text = json.dumps({**settings, 'seed': victim.seed}, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return victim.folder / f'{victim.name}_{digest}.safetensors'
 
 
 def _class_index(victim: Victim, name: str) -> int:

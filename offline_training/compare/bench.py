@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from offline_training.compare.attack import Victim
 from offline_training.compare.config import CompareConfig
 from offline_training.compare.cost import measure_cost
-from offline_training.compare.fitting import fit_all
+from offline_training.compare.fitting import build_all, fit_all
 from offline_training.compare.measuring import (
     Probability,
     error_probability,
@@ -36,7 +37,7 @@ from offline_training.compare.truth import Question, frame_question, pixel_quest
 from offline_training.compare.watching import Experiment, open_experiment, training_frames
 from offline_training.detectors.base import Detector, Frames
 from offline_training.progress import progress
-from offline_training.storage import read_json, write_json, write_text
+from offline_training.storage import StorageError, read_json, write_json, write_text
 
 Results = dict[str, dict[str, dict[str, Any]]]
 """What was measured, by set and detector."""
@@ -78,7 +79,11 @@ def run_comparison(
     """
     experiment = open_experiment(config, folder, data_root, run)
     sources = _open_sources(config, experiment, data_root, output)
-    fitted = fit_all(config.detectors, experiment, sources.train, output / 'detectors', console)
+    built = build_all(config.detectors)
+    _check_basis(config, experiment, output / 'basis.json')
+    fitted = fit_all(
+        config.detectors, built, experiment, sources.train, output / 'detectors', console
+    )
     detectors = {name: each.detector for name, each in fitted.items() if each.detector}
     scores = output / 'scores'
     with progress(console) as bars:
@@ -108,6 +113,30 @@ def run_comparison(
     return table
 
 
+def _check_basis(config: CompareConfig, experiment: Experiment, path: Path) -> None:
+    """Refuse an `output` that was filled with another network, training set or measuring."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(experiment.watched.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    basis = {
+        'network': digest.hexdigest(),
+        'train': {**asdict(config.train), 'every': config.train_every},
+        'seed': config.seed,
+        'resamples': config.resamples,
+    }
+    if not path.is_file():
+        write_json(path, basis)
+        return
+    stored = read_json(path)
+    for key, value in basis.items():
+        if stored.get(key) != value:
+            raise StorageError(
+                f'{path.parent} holds a comparison with another {key} ({stored.get(key)}, not '
+                f'{value}); choose another --output'
+            )
+
+
 def _open_sources(
     config: CompareConfig, experiment: Experiment, data_root: Path, output: Path
 ) -> Sources:
@@ -129,7 +158,7 @@ def _open_sources(
     attacked = [
         attacked_source(name, normal, each, Victim(
             experiment.watched, settings, experiment.class_names, train,
-            partial(training_frames, val), output / 'attacks' / name, config.seed,
+            partial(training_frames, val), output / 'attacks', name, config.seed,
         ))
         for name, each in config.attacks.items()
     ]
@@ -195,10 +224,20 @@ def _measure(
                 if question.level not in detectors[name].spec.levels:
                     continue
                 path = output / 'measures' / question.name / f'{name}.json'
-                if not path.is_file():
+                if not _up_to_date(path, [
+                    scores / source / f'{name}.safetensors'
+                    for source in (question.source, sources.normal.name, sources.val.name)
+                ]):
                     write_json(path, measure(question, name))
                 results[question.name][name] = read_json(path)
     return questions, results
+
+
+def _up_to_date(path: Path, made_from: Sequence[Path]) -> bool:
+    """Return whether a file is there and not older than what it was made from."""
+    return path.is_file() and path.stat().st_mtime >= max(
+        each.stat().st_mtime for each in made_from
+    )
 
 
 def _panels(

@@ -28,8 +28,18 @@ class Fitted:
     skipped: str | None
 
 
+def build_all(entries: Mapping[str, Entry]) -> dict[str, Detector]:
+    """Return unfitted detectors by row; a wrong setting must not wait for hours of fitting.
+
+    Raises:
+        ConfigError: a setting does not exist or is out of its range.
+    """
+    return {name: _build(name, entry) for name, entry in entries.items()}
+
+
 def fit_all(
     entries: Mapping[str, Entry],
+    built: Mapping[str, Detector],
     experiment: Experiment,
     frames: Callable[[], Frames],
     folder: Path,
@@ -38,11 +48,9 @@ def fit_all(
     """Return all detectors by the name of their row; `frames` is called only if one is missing.
 
     Raises:
-        ConfigError: a setting does not exist or is out of its range.
+        ConfigError: a row asks for other settings than those of the run.
         StorageError: the folder holds a detector with other settings.
     """
-    # All are built first: a wrong setting must not wait for hours of fitting.
-    built = {name: _build(name, entry) for name, entry in entries.items()}
     run = experiment.run
     fitted = {}
     for name, detector in built.items():
@@ -83,7 +91,7 @@ def _read_back(name: str, entry: Entry, detector: Detector, folder: Path) -> Fit
     if facts['asked'] != _plain(entry):
         raise StorageError(
             f'{folder} holds {name!r} with other settings ({facts["asked"]}); delete its files '
-            'here and its scores, or choose another --output'
+            'here and in all folders of scores, or choose another --output'
         )
     if facts['skipped'] is not None:
         return Fitted(None, facts['seconds'], facts['skipped'])
