@@ -89,12 +89,12 @@ def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str,
                 scores = _at_size(maps[name], sample.mask.shape)
                 curve.update(scores[counted], truth)
         engine = detector.description
+    # All maps were met with the same truth.
+    if not curves[FUSED].has_both_kinds():
+        raise DataError(f'{data_dir} must have anomalous and normal pixels; one kind is missing')
     for name, curve in curves.items():
-        if curve.looks_flipped():
-            console.print(
-                f'warning: AUROC of the map {name!r} is below 0.5: sign flipped? '
-                'Higher must mean more anomalous.'
-            )
+        if (warning := curve.flip_warning(name)) is not None:
+            console.print(warning)
     return {
         **curves[FUSED].report(),
         'maps': {name: curve.report() for name, curve in curves.items() if name != FUSED},

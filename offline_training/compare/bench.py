@@ -207,7 +207,7 @@ def _measure(
             read_scores(scores / source, name)[0]
             for source in (question.source, sources.normal.name)
         )
-        return measure_frames(positive, negative, config.resamples, config.seed)
+        return measure_frames(question, positive, negative, config.resamples, config.seed)
 
     questions = [
         *(each for source in [sources.normal, *sources.pictures] for each in questions_of(source)),

@@ -63,7 +63,7 @@ def fit_all(
         skipped = None
         try:
             watched = experiment.watched
-            if not (run and take_from_run(name, detector, run, watched, frames)):
+            if not (run and take_from_run(name, detector, run, watched)):
                 detector.fit(watched, frames())
             detector.eval()
         except NotApplicableError as error:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from offline_training.compare.truth import IGNORE, Question
+from offline_training.data.base import DataError
 from offline_training.evaluation.bootstrap import IMAGE_CELLS, bootstrap_curve
 from offline_training.evaluation.calibration_error import CalibrationError
 from offline_training.evaluation.components import ANOMALY_TRACK, ComponentScores, MinimumSize
-from offline_training.evaluation.detection_curve import DetectionCurve
+from offline_training.evaluation.detection_curve import SIGN_FLIPPED_BELOW, DetectionCurve
 from offline_training.evaluation.pixel_curve import PixelCurve
 
 POINTS = 200
@@ -32,21 +33,25 @@ Probability = Callable[[Scores], Scores]
 
 
 def measure_frames(
-    positive: Scores, negative: Scores, resamples: int, seed: int
+    question: Question, positive: Scores, negative: Scores, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Return what tells frames (P,) from normal frames (N,)."""
-    images = []
-    for scores, truth in ((positive, True), (negative, False)):
-        for score in scores:
-            curve = PixelCurve(cells=IMAGE_CELLS)
-            curve.update(np.array([score]), np.array([truth]))
-            images.append(curve)
+    """Return what tells frames (P,) from normal frames (N,).
+
+    Where both show the same scenes, intervals are over scenes: a scene that is hard is so twice.
+    """
+    scenes = len(negative) if question.every else len(positive) + len(negative)
+    images = [PixelCurve(cells=IMAGE_CELLS) for _ in range(scenes)]
+    for index, score in enumerate(negative):
+        images[index].update(np.array([score]), np.array([False]))
+    for index, score in enumerate(positive):
+        place = index * question.every if question.every else len(negative) + index
+        images[place].update(np.array([score]), np.array([True]))
     whole = PixelCurve()
     whole.update(
         np.concatenate([positive, negative]),
         np.repeat([True, False], [len(positive), len(negative)]),
     )
-    return _report(whole, images, resamples, seed)
+    return _report(question, whole, images, resamples, seed)
 
 
 def measure_pixels(
@@ -75,12 +80,15 @@ def measure_pixels(
             calibration.update(
                 calibrate(scores[counted]), truth[counted] == 0, question.classes[index][counted]
             )
-    report = _report(whole, images, resamples, seed)
+    report = _report(question, whole, images, resamples, seed)
     report['frame_ap'] = per_frame
     if question.heading == 'pixel':
         report['components'] = _components(question, maps, whole.best_f1_threshold())
     if calibration is not None:
-        report['calibration'] = calibration.report()
+        report['calibration'] = {
+            name: None if np.isnan(value) else value
+            for name, value in calibration.report().items()
+        }
         diagram = calibration.reliability()
         report['curves']['reliability'] = {
             'confidence': _nullable(diagram.confidence),
@@ -97,7 +105,8 @@ def error_probability(
 
     Some pixels per frame are drawn. Every detector gets the same two parameters to fit, so that
     calibration errors compare the scores and not their units (Platt 1999). None where no pixel is
-    known, or all scores or all truths are the same.
+    known, all scores or all truths are the same, or errors have the lower scores: a negative
+    weight would turn the score round.
     """
     rng = np.random.default_rng(seed)
     drawn, wrong = [], []
@@ -115,6 +124,8 @@ def error_probability(
         return None
     model = LogisticRegression().fit((x[:, None] - center) / scale, y)
     weight, bias = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if weight <= 0:
+        return None
 
     def probability(scores: Scores) -> Scores:
         logit = weight * (scores.astype(np.float64) - center) / scale + bias
@@ -132,19 +143,28 @@ def _full_size(question: Question, maps: Scores) -> Iterator[tuple[Scores, NDArr
 
 
 def _report(
-    whole: PixelCurve, images: list[PixelCurve], resamples: int, seed: int
+    question: Question, whole: PixelCurve, images: list[PixelCurve], resamples: int, seed: int
 ) -> dict[str, Any]:
-    intervals = {}
-    if resamples:
+    if not whole.has_both_kinds():
+        raise DataError(
+            f'{question.name} has no anomalous or no normal samples; take it out of the '
+            'configuration, or correct its data'
+        )
+    intervals: dict[str, list[float | None]] = {}
+    if resamples and len(images) > 1:
         found = bootstrap_curve(
             images, np.random.default_rng(seed), _interval_measures, resamples
         )
-        intervals = {name: [each.low, each.high] for name, each in found.items()}
+        intervals = {
+            name: _nullable(np.array([each.low, each.high])) for name, each in found.items()
+        }
+    # Chance alone puts half of all useless scores below 0.5.
+    highest = intervals.get('auroc', [None, None])[1]
     rates = whole.rates(POINTS)
     return {
         'measures': whole.measures(),
         'intervals': intervals,
-        'flipped': whole.looks_flipped(),
+        'flipped': whole.looks_flipped() and (highest is None or highest < SIGN_FLIPPED_BELOW),
         'calibration': None,
         'components': None,
         'curves': {

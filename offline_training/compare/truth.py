@@ -29,6 +29,8 @@ class Question:
     source: str
     heading: Heading
     protocol: str
+    every: int = 0
+    """Frame i of the source shows the scene of normal frame i * every; 0 = other scenes."""
     truth: tuple[NDArray[np.uint8], ...] = ()
     classes: tuple[NDArray[np.uint8], ...] = ()
 
@@ -47,8 +49,9 @@ def pixel_questions(
     if all(frame.unknown is not None for frame in frames):
         questions.append(Question(
             source.name, source.name, 'pixel',
-            'positive = pixel of an unknown object, void ignored, all pixels pooled',
-            tuple(frame.unknown for frame in frames if frame.unknown is not None),
+            'positive = pixel of an unknown object, void ignored, all pixels pooled; components '
+            'at the threshold of best F1 on this set (SegmentMeIfYouCan)',
+            truth=tuple(frame.unknown for frame in frames if frame.unknown is not None),
         ))
     labels = [frame.labels for frame in frames if frame.labels is not None]
     if len(labels) < len(frames):
@@ -66,8 +69,8 @@ def pixel_questions(
             f'{source.name}_{suffix}', source.name, 'errors',
             f'normal = correctly segmented pixel, anomaly = error or unknown object, {void}, all '
             'pixels pooled; *_success measures have positive = correct (ObsNet)',
-            tuple(_errors(labels, guesses, unknown, void_counts=suffix == 'errors')),
-            classes,
+            truth=tuple(_errors(labels, guesses, unknown, void_counts=suffix == 'errors')),
+            classes=classes,
         ))
     return questions
 
@@ -76,9 +79,10 @@ def frame_question(source: Source, normal: Source) -> Question:
     """Ask whether frames of a source are told from normal ones."""
     return Question(
         f'{source.name}_frames' if source.maps else source.name, source.name,
-        'objects' if source.group == 'objects' else source.group,  # type: ignore[arg-type]
+        source.group,  # type: ignore[arg-type]
         f'positive = frame of {source.name} ({source.count}), negative = frame of {normal.name} '
         f'({normal.count})',
+        every=source.settings['every'] if source.group in ('natural', 'attack') else 0,
     )
 
 

@@ -26,7 +26,8 @@ from offline_training.evaluation.detection_curve import Counts, DetectionCurve
 from offline_training.evaluation.pixel_curve import PixelCurve, key_scores
 
 IMAGE_CELLS = 4096
-_AT_ONCE = 32
+_SUMS_AT_ONCE = 2**22
+"""Values of the resamples that are held together: 32 MiB."""
 
 
 class Interval(NamedTuple):
@@ -74,9 +75,10 @@ def bootstrap(
         )
     value = statistic(np.ones(pictures, dtype=np.int64) @ sums)
     drawn: dict[str, list[float]] = {name: [] for name in value}
-    for start in range(0, resamples, _AT_ONCE):
+    at_once = max(1, min(32, _SUMS_AT_ONCE // sums.shape[1]))
+    for start in range(0, resamples, at_once):
         draws = rng.multinomial(
-            pictures, np.full(pictures, 1 / pictures), size=min(_AT_ONCE, resamples - start)
+            pictures, np.full(pictures, 1 / pictures), size=min(at_once, resamples - start)
         )
         for row in draws @ sums:
             for name, measured in statistic(row).items():

@@ -60,9 +60,10 @@ class ComponentScores:
         Raises:
             ValueError: shapes differ, a map is not (H, W), or a label is none of 0, 1, 255.
         """
-        if predicted.shape != labels.shape or labels.ndim != 2:
+        if predicted.shape != labels.shape or labels.ndim != 2 or not labels.size:
             raise ValueError(
-                f'mask {predicted.shape} and labels {labels.shape} must be equal and (H, W)'
+                f'mask {predicted.shape} and labels {labels.shape} must be equal and (H, W), not '
+                'empty'
             )
         unknown = np.setdiff1d(labels, (0, 1, IGNORE))
         if unknown.size:

@@ -13,7 +13,6 @@ Equal scores stand or fall together: every threshold takes all or none of them.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
@@ -22,10 +21,6 @@ from numpy.typing import NDArray
 
 Positive = Literal['anomaly', 'success']
 SIGN_FLIPPED_BELOW = 0.5
-
-
-class SignFlippedWarning(UserWarning):
-    """A score that ranks normal samples above anomalies."""
 
 
 class Counts(NamedTuple):
@@ -51,6 +46,11 @@ class DetectionCurve(ABC):
     @abstractmethod
     def counts(self) -> Counts:
         """Return the distinct scores, falling, with their anomalous and normal samples."""
+
+    def has_both_kinds(self) -> bool:
+        """Tell whether an anomalous and a normal sample were counted, as every measure needs."""
+        counts = self.counts()
+        return bool(counts.positives.any() and counts.negatives.any())
 
     def _cumulated(
         self, positive: Positive = 'anomaly'
@@ -181,16 +181,14 @@ class DetectionCurve(ABC):
         """Tell whether the normal samples score higher, which mostly means a flipped sign."""
         return self.auroc() < SIGN_FLIPPED_BELOW
 
-    def warn_if_flipped(self, name: str) -> bool:
-        """Issue a SignFlippedWarning about the score `name` when `looks_flipped()`; return that.
+    def flip_warning(self, name: str) -> str | None:
+        """Return a sentence about the score `name` when `looks_flipped()`, otherwise None.
 
         No measure is ever turned round: a bad detector must look bad.
         """
-        flipped = self.looks_flipped()
-        if flipped:
-            warnings.warn(
-                f'AUROC of the score {name!r} is {self.auroc():.3f}, below 0.5: is its sign '
-                'flipped? Higher must mean more anomalous.',
-                SignFlippedWarning, stacklevel=2,
-            )
-        return flipped
+        if not self.looks_flipped():
+            return None
+        return (
+            f'warning: AUROC of the score {name!r} is {self.auroc():.3f}, below 0.5: is its sign '
+            'flipped? Higher must mean more anomalous.'
+        )

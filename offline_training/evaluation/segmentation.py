@@ -38,19 +38,24 @@ class ConfusionMatrix:
         if labels.shape != predictions.shape:
             raise ValueError(f'labels {labels.shape} and predictions {predictions.shape} differ')
         n = self.num_classes
+        for name, values in (('label', labels), ('prediction', predictions)):
+            wrong = values[(values != VOID) & ((values < 0) | (values >= n))]
+            if wrong.size:
+                raise ValueError(
+                    f'{name} {int(wrong[0])} is outside 0..{n - 1} and is not void ({VOID})'
+                )
         truth = np.where(labels == VOID, n, labels).astype(np.int64).ravel()
         guess = np.where(predictions == VOID, n, predictions).astype(np.int64).ravel()
-        for name, values in (('label', truth), ('prediction', guess)):
-            if values.size and (values.min() < 0 or values.max() > n):
-                raise ValueError(
-                    f'{name} {int(values.max())} is outside 0..{n - 1} and is not void ({VOID})'
-                )
         self.counts += np.bincount(truth * (n + 1) + guess, minlength=(n + 1) ** 2).reshape(
             n + 1, n + 1
         )
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Add another matrix of the same classes."""
+        """Add another matrix of the same classes; raises ValueError for other ones."""
+        if other.num_classes != self.num_classes:
+            raise ValueError(
+                f'{self.num_classes} and {other.num_classes} classes differ; they must agree'
+            )
         self.counts += other.counts
 
     def iou(self, protocol: VoidProtocol = 'void_as_false_positive') -> NDArray[np.float64]:

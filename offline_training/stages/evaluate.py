@@ -50,6 +50,8 @@ def run(context: Context) -> None:
             for name, curve in curves.items()
         },
     }
+    if (warning := curves['fused'].flip_warning('fused')) is not None:
+        context.console.print(warning)
     fused = report['maps']['fused']
     context.console.print(
         f'fused map on pasted val: AP {100 * fused["ap"]:.1f}, FPR95 {100 * fused["fpr95"]:.1f}'

@@ -43,7 +43,9 @@ def table_markdown(table: Mapping[str, Any]) -> str:
     flipped = standings.flipped()
     if flipped:
         parts += ['## Scores that look sign-flipped', '\n'.join(
-            f'- {_plain(detector)} on {_plain(set_name)}' for detector, set_name in flipped
+            f'- {_plain(detector)} on {_plain(set_name)}: AUROC '
+            f'{percent(standings.measure(detector, set_name, "auroc"))}'
+            for detector, set_name in flipped
         )]
     return '\n\n'.join(parts) + '\n'
 
@@ -130,4 +132,10 @@ def table_text(table: Mapping[str, Any]) -> str:
             )
     output = io.StringIO()
     Console(file=output, width=max(80, 26 + 16 * len(columns))).print(shown)
-    return output.getvalue() + 'Mean AUROC in percent over the sets of a group; * is the best.\n'
+    notes = 'Mean AUROC in percent over the sets of a group; * is the best.\n'
+    if flipped := standings.flipped():
+        notes += (
+            f'{len(flipped)} scores rank normal above anomalous, surely below 50 % AUROC: is a '
+            'sign flipped? The report lists them.\n'
+        )
+    return output.getvalue() + notes

@@ -27,7 +27,7 @@ EXTRAS = {
     'ace': ('calibration', 'ACE', False),
     'siou': ('components', 'sIoU', True),
     'ppv': ('components', 'PPV', True),
-    'f1': ('components', 'F1', True),
+    'f1': ('components', 'mean F1', True),
 }
 """Columns besides the measures: where they stand in a result, label, whether more is better."""
 
