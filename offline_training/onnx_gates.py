@@ -87,13 +87,16 @@ def check_parity(
 
 
 def _difference(name: str, actual: NDArray, expected: NDArray) -> float:
+    if actual.shape != expected.shape:
+        raise GateError(f'{name} is {actual.shape} but {expected.shape} in torch; do not ship')
     if actual.dtype.kind in 'iu':
         share = float(np.mean(actual != expected))
         if share > LABEL_TOLERANCE:
             raise GateError(f'{name} differs from torch in {share:.2%} of the pixels; do not ship')
         return 0.0
-    if not np.isfinite(actual).all():
-        raise GateError(f'{name} is not finite in ONNX Runtime; clamp its inputs')
+    for place, values in (('ONNX Runtime', actual), ('torch', expected)):
+        if not np.isfinite(values).all():
+            raise GateError(f'{name} is not finite in {place}; clamp its inputs')
     span = float(np.ptp(expected)) or 1.0
     error = float(np.abs(actual - expected).max()) / span
     if error > RELATIVE_TOLERANCE:
