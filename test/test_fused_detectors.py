@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from colour_network import CLASSES, HEIGHT, WIDTH, normal_frames, pictures, watched_network
 
+from offline_training.compare import run_detectors
+from offline_training.context import NetworkData
 from offline_training.detectors.base import Frames
 from offline_training.detectors.error_fusion import ErrorFusion
 from offline_training.detectors.monitor import Monitor
@@ -78,7 +82,7 @@ def test_the_score_is_the_log_odds_of_an_error(errors):
     labels = torch.from_numpy(np.stack(frames.labels))
     wrong = (WATCHED(images).argmax(dim=1) != labels).float()
     probability = errors.score_map(WATCHED, images).sigmoid()
-    # Fitted on half as many frames with objects pasted in, so it expects somewhat more errors.
+    # Half of the frames had objects pasted in, so it expects somewhat more errors.
     assert float(probability.mean()) == pytest.approx(float(wrong.mean()), abs=0.1)
     assert probability[wrong == 1].mean() > 0.7
     assert probability[wrong == 0].mean() < 0.2
@@ -89,3 +93,36 @@ def test_there_must_be_right_and_wrong_to_learn_from(errors):
     void = Frames(frames.images, [np.full_like(own, 255) for own in frames.labels])
     with pytest.raises(ValueError, match='only mistakes'):
         errors.fit_regression(WATCHED, void)
+
+
+def test_the_regression_sees_no_frame_of_the_observer(errors, monkeypatch):
+    frames = mislabelled(16)
+    names = {id(image): index for index, image in enumerate(frames.images)}
+    seen = {}
+
+    def record(part):
+        def fit(watched, given):
+            seen[part] = [names[id(image)] for image in given.images]
+            for image, own in zip(given.images, given.labels, strict=True):
+                assert own is frames.labels[names[id(image)]]
+        return fit
+
+    monkeypatch.setattr(errors.observer, 'fit', record('observer'))
+    monkeypatch.setattr(errors, 'fit_regression', record('regression'))
+    errors.fit(WATCHED, frames)
+    assert not set(seen['observer']) & set(seen['regression'])
+    assert sorted(seen['observer'] + seen['regression']) == list(range(16))
+
+
+def test_with_a_run_the_regression_is_fitted_on_its_validation_frames(errors, monkeypatch):
+    frames = mislabelled(16)
+    given = []
+    run = SimpleNamespace(
+        val_data=NetworkData(list(frames.images), list(frames.labels), []),
+        train_data=None,
+    )
+    monkeypatch.setattr(run_detectors, '_take_observer', lambda *_: None)
+    monkeypatch.setattr(errors, 'fit_regression', lambda _, frames: given.append(frames))
+    assert run_detectors.take_from_run('error_fusion', errors, run, WATCHED, lambda: None)
+    assert given[0].images is run.val_data.images
+    assert given[0].labels is run.val_data.labels

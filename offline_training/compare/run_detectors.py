@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from offline_training.config import ConfigError
 from offline_training.context import Context
 from offline_training.detectors.base import Detector, Frames, Watched
@@ -31,7 +29,8 @@ def take_from_run(
         _take_flow(name, detector, run)
     elif isinstance(detector, ErrorFusion):
         _take_observer(name, detector.observer, run)
-        detector.fit_regression(watched, frames())
+        # The observer of the run has seen all of its training frames.
+        detector.fit_regression(watched, Frames(run.val_data.images, run.val_data.labels))
     elif isinstance(detector, Monitor):
         _take_observer(name, detector.observer, run)
         _take_flow(name, detector.flow, run)

@@ -15,11 +15,12 @@ from offline_training.attacks.pasting import paste_objects
 from offline_training.augmentation import photometric
 from offline_training.config import AugmentationConfig
 from offline_training.detectors.base import Detector, DetectorSpec, Frames, Watched, not_fitted
+from offline_training.detectors.layer_density.held_out import split, thinned
 from offline_training.detectors.light_observer import LightObserver
 from offline_training.detectors.logit_scores import error_odds
 
-EVERY = 8
-"""The regression, of some twenty weights, is fitted on every so many-th frame."""
+FRAMES = 48
+"""The regression, of some twenty weights, is fitted on at most so many frames."""
 PIXELS = 2000
 """Pixels drawn from each of them."""
 LIGHT = AugmentationConfig(
@@ -61,21 +62,30 @@ class ErrorFusion(Detector):
         self.register_buffer('bias', torch.empty(0))  # (C,): one per output of the network
 
     def fit(self, watched: Watched, frames: Frames) -> Self:
-        """Train the observer, then the regression.
+        """Train the observer on three quarters of the frames and the regression on the others.
 
         Raises:
             FloatingPointError: the training of the observer diverged.
-            ValueError: the network makes no mistake, or nothing but mistakes.
+            ValueError: too few frames, or the network makes no mistake, or nothing but mistakes.
         """
-        self.observer.fit(watched, frames)
-        self.fit_regression(watched, frames)
+        learned, held_out = split(len(frames.images))
+        images, labels = frames.images, frames.labels
+        self.observer.fit(
+            watched, Frames([images[i] for i in learned], [labels[i] for i in learned])
+        )
+        self.fit_regression(
+            watched, Frames([images[i] for i in held_out], [labels[i] for i in held_out])
+        )
         return self
 
     def fit_regression(self, watched: Watched, frames: Frames) -> None:
-        """Fit the weights alone; the observer has been trained."""
+        """Fit the weights alone, on frames that the trained observer has not seen.
+
+        It has learnt the mistakes on its own frames by heart and would be trusted too much.
+        """
         rng = np.random.default_rng(self.settings['seed'])
         inputs, classes, wrong = [], [], []
-        for count, index in enumerate(range(0, len(frames.images), EVERY)):
+        for count, index in enumerate(thinned(np.arange(len(frames.images)), FRAMES)):
             image, truth = frames.images[index], frames.labels[index].astype(np.int64)
             if count % 2:
                 donor = frames.images[int(rng.integers(len(frames.images)))]
