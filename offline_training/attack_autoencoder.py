@@ -69,7 +69,7 @@ from offline_training.data.base import (
 from offline_training.detectors.base import Frames
 from offline_training.evaluation.segmentation import VOID_PROTOCOLS, VoidProtocol
 from offline_training.memory import keep_freed_memory
-from offline_training.storage import StorageError, write_json, write_tensors
+from offline_training.storage import StorageError, write_bytes, write_json, write_tensors
 
 USER_ERRORS = (ConfigError, DataError, StorageError, FloatingPointError)
 
@@ -98,10 +98,7 @@ def train(
         if victim is None:
             training = AutoencoderTraining(watched, frames, val, attack, folder / 'attacker.pt')
             attacker = training.run(bars)
-            record['history'] = [
-                {key: value if math.isfinite(value) else None for key, value in row.items()}
-                for row in training.history
-            ]
+            record['history'] = _plain(training.history)
             if not training.keeps_psnr:
                 context.console.print(
                     f'warning: no attacker kept {attack.psnr:g} dB on val; the one with the '
@@ -111,7 +108,13 @@ def train(
             attacker, hardened, rows = train_alternately(
                 watched, frames, val, attack, victim, folder, bars
             )
-            record |= {'victim': dataclasses.asdict(victim), 'rounds': rows}
+            record |= {'victim': dataclasses.asdict(victim), 'rounds': _plain(rows)}
+            if short := [row for row in rows if row['psnr'] < attack.psnr]:
+                reached = ', '.join(f'{row["psnr"]:.2f} in round {row["round"]}' for row in short)
+                context.console.print(
+                    f'warning: attackers did not keep {attack.psnr:g} dB on val ({reached}). Give '
+                    'more --steps, or a larger --width.'
+                )
             write_tensors(output / 'victim.safetensors', hardened.state_dict())
     attacker = in_color_order(attacker.cpu(), config.input.color_order)
     save_attacker(output / 'attacker.safetensors', attacker)
@@ -120,6 +123,14 @@ def train(
     )
     write_json(output / 'training.json', record)
     return record
+
+
+def _plain(rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
+    """Return the rows for JSON, which knows no infinite PSNR."""
+    return [
+        {key: value if math.isfinite(value) else None for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def apply(attacker: MaliciousAutoencoder, images: Path, output: Path) -> dict[str, float | None]:
@@ -131,12 +142,16 @@ def apply(attacker: MaliciousAutoencoder, images: Path, output: Path) -> dict[st
     files = files_by_stem(images)
     if output.resolve() == images.resolve():
         raise DataError(f'{output} is the folder of the pictures: give another --output.')
-    output.mkdir(parents=True, exist_ok=True)
     for stem, path in track(files.items(), 'attacking', console=Console(stderr=True)):
         attacked, change = attack_picture(attacker, read_image(path))
         target = output / f'{stem}.png'
-        if not cv2.imwrite(str(target), cv2.cvtColor(attacked, cv2.COLOR_RGB2BGR)):
-            raise StorageError(f'{target} cannot be written; check the folder and the disk')
+        _, png = cv2.imencode('.png', cv2.cvtColor(attacked, cv2.COLOR_RGB2BGR))
+        try:
+            write_bytes(target, png.tobytes())
+        except OSError as error:
+            raise StorageError(
+                f'{target} cannot be written ({error}); check the folder and the disk'
+            ) from None
         result[stem] = round(psnr(change), 3) if change > 0 else None
     return result
 

@@ -43,6 +43,11 @@ def write_text(path: Path, text: str) -> None:
     _replace(path, lambda part: part.write_text(text, encoding='utf-8'))
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` as it is, atomically."""
+    _replace(path, lambda part: part.write_bytes(data))
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises StorageError naming the file when missing or unreadable."""
     try:

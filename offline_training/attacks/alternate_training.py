@@ -7,6 +7,7 @@ learns, the other is frozen. Source: shguan10/cat_coop, 2019 (its freeze switch)
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,19 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from offline_training.attacks.attack_damage import answers
+from offline_training.attacks.attack_damage import Answers, answers
 from offline_training.attacks.autoencoder_training import (
     AttackSettings,
     AutoencoderTraining,
     batch_indices,
+    refuse_other_origin,
+    state_hash,
     victim_loss,
     victim_weights,
 )
 from offline_training.attacks.malicious_autoencoder import MaliciousAutoencoder
 from offline_training.detectors.base import Frames, Watched
-from offline_training.storage import read_checkpoint, write_checkpoint
+from offline_training.storage import StorageError, read_checkpoint, write_checkpoint
 
 
 @dataclass(frozen=True)
@@ -123,17 +126,32 @@ def train_alternately(
     """Train a new attacker and then the victim, round after round, and one last attacker.
 
     Returns the last attacker, the hardened copy of the network, and one row per round: the
-    copy's validation mIoU (0..1) clean, under the attacker of the round (`attacked`), and, once it
-    has learnt, under that same attacker again (`hardened`). Only the last row has no `hardened`:
-    it tells what an attacker that knows the hardened victim still does. Continues from the
-    checkpoints in `folder`.
+    copy's validation mIoU (0..1) clean, under the attacker of the round (`attacked`, at its
+    `psnr` in dB), and, once it has learnt, under that same attacker again (`hardened`). Only the
+    last row has no `hardened`: it tells what an attacker that knows the hardened victim still
+    does. Continues from the checkpoints in `folder`; more rounds may follow those that are done.
+
+    Raises:
+        StorageError: the checkpoints are of other settings, another network, or more rounds.
     """
     victim = trainable_copy(watched)
     path = folder / 'victim.pt'
     rows: list[dict[str, Any]] = []
+    victim_settings = dataclasses.asdict(settings)
+    del victim_settings['rounds']
+    origin = {
+        'settings': {'attack': dataclasses.asdict(attack), 'victim': victim_settings},
+        'network': state_hash(watched),
+    }
     if state := read_checkpoint(path):
-        victim.network.load_state_dict(state['victim'])
+        refuse_other_origin(path, state, origin)
         rows = state['rows']
+        if len(rows) > settings.rounds:
+            raise StorageError(
+                f'{path} holds {len(rows)} rounds but {settings.rounds} are wanted; ask for at '
+                f'least {len(rows)}, or delete {folder} to start anew'
+            )
+        victim.network.load_state_dict(state['victim'])
     bar = bars.add_task('victim', total=settings.rounds * settings.steps,
                         completed=len(rows) * settings.steps)
     while True:
@@ -143,23 +161,28 @@ def train_alternately(
             victim, train, val, attack, folder / f'attacker{number}.pt'
         )
         attacker = training.run(bars)
+        attacked = _answers(victim, val, attacker)
         row: dict[str, Any] = {
-            'round': number, 'clean': _miou(victim, val), 'attacked': _miou(victim, val, attacker),
+            'round': number, 'clean': _answers(victim, val).matrix.miou('void_ignored'),
+            'attacked': attacked.matrix.miou('void_ignored'), 'psnr': attacked.psnr,
         }
         if number == settings.rounds:
             return attacker, victim.network.eval(), [*rows, row]
         victim.network.requires_grad_(True)
         harden(victim, attacker, train, attack, settings, attack.seed + number,
                lambda: bars.advance(bar))
-        row['hardened'] = _miou(victim, val, attacker)
+        row['hardened'] = _answers(victim, val, attacker).matrix.miou('void_ignored')
         bars.console.print(
             f'round {number}: val mIoU clean {100 * row["clean"]:.2f}, attacked '
-            f'{100 * row["attacked"]:.2f}, hardened {100 * row["hardened"]:.2f}'
+            f'{100 * row["attacked"]:.2f} at PSNR {row["psnr"]:.2f} dB, hardened '
+            f'{100 * row["hardened"]:.2f}'
         )
         rows.append(row)
-        write_checkpoint(path, {'victim': victim.network.state_dict(), 'rows': rows})
+        write_checkpoint(path, {
+            **origin, 'victim': victim.network.state_dict(), 'rows': rows,
+        })
 
 
-def _miou(victim: Watched, val: Frames, attacker: nn.Module | None = None) -> float:
+def _answers(victim: Watched, val: Frames, attacker: nn.Module | None = None) -> Answers:
     samples = zip(val.images, val.labels, strict=True)
-    return answers(victim, samples, attacker).matrix.miou('void_ignored')
+    return answers(victim, samples, attacker)

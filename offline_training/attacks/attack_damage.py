@@ -5,6 +5,7 @@ Attacked frames are rounded to bytes, as a camera would deliver them, before the
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from offline_training.data.base import VOID, labels_at_size
 from offline_training.detectors.base import Watched
 from offline_training.evaluation.segmentation import ConfusionMatrix, VoidProtocol
 from offline_training.prediction import predict_labels
+from offline_training.storage import write_bytes
 
 UInt8Array = NDArray[np.uint8]
 
@@ -133,7 +135,7 @@ def _strength(report: dict[str, Any]) -> str:
 
 
 def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
-    """Draw the IoU of each class before and after the attack as a PNG bar chart."""
+    """Draw the IoU of each class before and after the attack as a PNG bar chart, atomically."""
     # Imported when asked for, and without pyplot, which would look for a screen.
     from matplotlib.figure import Figure
 
@@ -155,8 +157,9 @@ def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
                    f'{report["relative_fall"]:.0f} %')
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, ncols=2, loc='upper right')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, format='png', dpi=110)
+    write_bytes(path, picture.getvalue())
 
 
 def _finite(value: float) -> float | None:

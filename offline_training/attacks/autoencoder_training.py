@@ -11,7 +11,9 @@ section 17.4.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 
 from offline_training.attacks.attack_damage import answers
 from offline_training.attacks.gradient_sign import channels_first
@@ -111,7 +113,7 @@ class AutoencoderTraining:
     does.
 
     Raises:
-        StorageError: the checkpoint was written with other settings.
+        StorageError: the checkpoint was written with other settings or for another network.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class AutoencoderTraining:
     ) -> None:
         self.watched, self.train, self.val = watched, train, val
         self.settings, self.checkpoint = settings, checkpoint
+        self.origin = {'settings': dataclasses.asdict(settings), 'network': state_hash(watched)}
         device = watched.device
         # Its random weights are replaced at once; nobody's random numbers shall move for them.
         with torch.random.fork_rng(devices=[]):
@@ -140,8 +143,8 @@ class AutoencoderTraining:
         self.best: dict[str, Tensor] | None = None
         self.history: list[dict[str, float]] = []
         """One row per validation: step, miou (0..1), psnr, mean_psnr, loss, multiplier."""
-        state = read_checkpoint(checkpoint) if checkpoint is not None else None
-        if state is not None:
+        if checkpoint is not None and (state := read_checkpoint(checkpoint)) is not None:
+            refuse_other_origin(checkpoint, state, self.origin)
             self._restore(state)
 
     def run(self, bars: Progress) -> MaliciousAutoencoder:
@@ -233,22 +236,42 @@ class AutoencoderTraining:
         if self.checkpoint is None:
             return
         write_checkpoint(self.checkpoint, {
-            'settings': dataclasses.asdict(self.settings),
+            **self.origin,
             'attacker': self.attacker.state_dict(), 'optimizer': self.optimizer.state_dict(),
             'best': self.best, 'step': self.step, 'multiplier': self.multiplier, 'aim': self.aim,
             'history': self.history,
         })
 
     def _restore(self, state: dict[str, Any]) -> None:
-        if state['settings'] != dataclasses.asdict(self.settings):
-            raise StorageError(
-                f'{self.checkpoint} was written with other settings ({state["settings"]}); use '
-                'those, or delete it to start anew'
-            )
         self.attacker.load_state_dict(state['attacker'])
         self.optimizer.load_state_dict(state['optimizer'])
         for name in ('best', 'step', 'multiplier', 'aim', 'history'):
             setattr(self, name, state[name])
+
+
+def state_hash(module: nn.Module) -> str:
+    """Return the SHA-256 of the names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def refuse_other_origin(
+    checkpoint: Path, state: Mapping[str, Any], origin: Mapping[str, Any]
+) -> None:
+    """Raise StorageError unless `state` was written with the settings and network of `origin`."""
+    if state.get('settings') != origin['settings']:
+        raise StorageError(
+            f'{checkpoint} was written with other settings ({state.get("settings")}); use those, '
+            'or delete it to start anew'
+        )
+    if state.get('network') != origin['network']:
+        raise StorageError(
+            f'{checkpoint} was written for other weights of the network; give those, or delete it '
+            'to start anew'
+        )
 
 
 def batch_indices(count: int, batch_size: int, step: int, seed: int) -> NDArray[np.int64]:

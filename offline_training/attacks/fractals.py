@@ -18,6 +18,8 @@ MAX_SHARE = 0.8
 """Fuller ones look like the box itself."""
 LONGEST = 128
 """Larger boxes are drawn with this many pixels along the longer side and enlarged."""
+THINNEST = 3
+"""With fewer rows, the patches of 3 x 3 fill the box, and no shape is below `MAX_SHARE`."""
 WALKERS = 1024
 
 
@@ -58,7 +60,7 @@ def fractal_silhouette(
     It fills between `MIN_SHARE` and `MAX_SHARE` of the box, which must be at least 8 x 8.
     """
     shrink = min(1.0, LONGEST / max(height, width))
-    size = np.array([round(width * shrink), round(height * shrink)])
+    size = np.array([max(THINNEST, round(side * shrink)) for side in (width, height)])
     # More than half of the systems pass, so the loop ends soon.
     while True:
         points = attractor_points(rng, 4 * int(size.prod()))

@@ -45,7 +45,10 @@ LOCAL_ATTACKS: dict[str, tuple[Mode, Region | Literal['fractal']]] = {
 def region_mask(
     rng: np.random.Generator, region: Region, labels: NDArray[Any], ignore: int = 255
 ) -> NDArray[np.float32]:
-    """Draw where to attack: float32 (H, W) of 0 and 1 for integer labels (H, W)."""
+    """Draw where to attack: float32 (H, W) of 0 and 1 for integer labels (H, W).
+
+    A `square_patch` is a rectangle, each side drawn for itself.
+    """
     height, width = labels.shape
     if region == 'all_image':
         return np.ones((height, width), np.float32)
@@ -106,15 +109,24 @@ def local_attack(
     per image (x - eps sign grad CE(wrong)). Outside `mask` (B, 1, H, W) nothing changes; inside, a
     pixel changes by at most `epsilon` plus the clipped noise of `NOISE` grey levels.
 
-    `segment` maps images to logits (B, C, H, W), in evaluation mode; `labels` are int64 (B, H, W).
+    `segment` maps images to logits (B, C, H, W), in evaluation mode; `labels` are int64 (B, H, W),
+    those that are no output as `ignore`.
+
+    Raises:
+        ValueError: epsilon is negative or the mode unknown.
     """
+    if not epsilon >= 0:
+        raise ValueError(f'epsilon is {epsilon}; a local attack needs epsilon >= 0 grey levels')
+    if mode not in get_args(Mode):
+        raise ValueError(f'there is no mode {mode!r}; take one of {list(get_args(Mode))}')
     # Drawn where the generator lives, so that one seed gives one attack on every device.
     place = generator.device
     noise = torch.randn(images.shape, generator=generator, device=place).to(images.device)
     start = (images + noise.clamp(-2, 2) * NOISE * mask).clamp(0, 255).detach()
 
     def loss(logits: Tensor) -> Tensor:
-        target = labels
+        known = (labels >= 0) & (labels < logits.shape[1])
+        target = torch.where(known, labels, ignore)
         if mode == 'max':
             shape = (len(images), 1, 1)
             classes = torch.randint(logits.shape[1], shape, generator=generator, device=place)
@@ -143,7 +155,7 @@ def named_local_attack(
     are wrong already, and so changes nothing where the whole class is.
 
     Raises:
-        ValueError: there is no attack of this name.
+        ValueError: there is no attack of this name, or epsilon is negative.
     """
     if name not in LOCAL_ATTACKS:
         raise ValueError(f'there is no local attack {name!r}; take one of {list(LOCAL_ATTACKS)}')

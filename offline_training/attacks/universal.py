@@ -1,8 +1,9 @@
 """GD-UAP: one perturbation for all frames, made without labels and, if need be, without frames.
 
 Mopuri, Ganeshan, Babu, "Generalizable Data-free Objective for Crafting Universal Adversarial
-Perturbations", 2018: the perturbation drives the activations of all layers as high as it can, on
-whatever background, and so drowns what the frame itself says.
+Perturbations", 2018: the perturbation drives the activations as high as it can, on whatever
+background, and so drowns what the frame itself says. The paper raises all layers; here those that
+the network gives as taps are raised.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def universal_perturbation(
     generator: torch.Generator,
     *,
     learning_rate: float | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Return one perturbation float32 (3, H, W) within `epsilon` grey levels, for all frames.
 
@@ -96,6 +98,7 @@ def universal_perturbation(
     epsilon / 100 unless given (the paper's 0.1 at epsilon 10). Once most values sit at their bound
     and no more come, all are halved, so that learning can go on. Kept is the state that changes
     the network's answer on most pixels of backgrounds set aside, which needs no label.
+    Drawn where the generator lives, moved to `device` (the network's) if it is another.
 
     Raises:
         ValueError: epsilon is not positive or there is no step to take.
@@ -107,16 +110,17 @@ def universal_perturbation(
         )
     if learning_rate is None:
         learning_rate = epsilon / 100
-    held_out = backgrounds(generator)
+    device = device or generator.device
+    held_out = backgrounds(generator).to(device)
     with torch.no_grad():
         answer = features(held_out)[0].argmax(dim=1)
-    shape, device = held_out.shape[1:], generator.device
-    noise = 2 * torch.rand(shape, generator=generator, device=device) - 1
-    delta = (epsilon * noise).requires_grad_(True)
+    # Drawn where the generator lives, so that one seed gives one start on every device.
+    noise = 2 * torch.rand(held_out.shape[1:], generator=generator, device=generator.device) - 1
+    delta = (epsilon * noise).to(device).requires_grad_(True)
     optimizer = torch.optim.Adam([delta], lr=learning_rate)
     best, most_fooled, saturated = delta.detach().clone(), -1.0, 0.0
     for step in range(1, steps + 1):
-        pictures = backgrounds(generator)
+        pictures = backgrounds(generator).to(device)
         with torch.enable_grad():
             loss = -log_activation(features(perturb(pictures, delta))[1])
             (delta.grad,) = torch.autograd.grad(loss, delta)

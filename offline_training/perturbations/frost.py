@@ -18,6 +18,8 @@ BRANCH = 0.36
 """Length of a branch over that of the stem beyond it."""
 HEXAGON = np.pi / 3
 """Ice branches at 60 degrees."""
+FIRST_ICE = 0.1
+"""Below this severity, ice is the thinner the lower the severity."""
 ROUND = 4
 ICE = np.array([0.93, 0.98, 1.06], np.float32)
 """Colour of ice in white light."""
@@ -44,6 +46,8 @@ def frost(rng: np.random.Generator, image: Image, severity: float) -> Image:
     rime = np.clip((1.25 * severity - 1.6 * border - 0.12 * waves - 0.12) / 0.3, 0, 1)
     rime *= np.clip(0.45 + 0.22 * grain, 0.1, 0.9)
     cover = 1 - (1 - rime) * (1 - _ferns(rng, height, width, severity))
+    # Waves and roots of ferns reach over the border from the start: the first ice is thin.
+    cover *= min(1.0, severity / FIRST_ICE)
     light = to_linear(image)
     behind = cv2.GaussianBlur(light, (0, 0), 0.012 * side + 0.3)
     ice = 0.55 * ambient_light(image) * ICE
