@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_training.data.base import DataError
+
 
 def class_weights(
     label_maps: Iterable[NDArray[np.uint8]],
@@ -20,6 +22,9 @@ def class_weights(
     `enet`: 1 / ln(c + p) with p the share of the class among all pixels (Paszke et al. 2016).
     `median`: median frequency balancing, with the frequency of a class counted only over the
     pictures it occurs in (Eigen and Fergus 2015). A class that never occurs gets weight 0.
+
+    Raises:
+        DataError: all labels are void.
     """
     pixels = np.zeros(num_classes)
     available = np.zeros(num_classes)
@@ -28,6 +33,8 @@ def class_weights(
         pixels += counts
         available += np.where(counts > 0, counts.sum(), 0)
     seen = pixels > 0
+    if not seen.any():
+        raise DataError('no training picture has a labelled pixel, only void (255); check labels')
     if weighting == 'none':
         return np.ones(num_classes, dtype=np.float32)
     weights = np.zeros(num_classes)

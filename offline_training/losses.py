@@ -17,6 +17,8 @@ def segmentation_loss(
 ) -> Tensor:
     """Return weighted cross entropy or focal loss, plus `jaccard_weight` times soft Jaccard.
 
+    A batch without a pixel that counts gives 0.
+
     Args:
         logits: (B, C, H, W).
         labels: int64 (B, H, W), 255 ignored.
@@ -25,7 +27,10 @@ def segmentation_loss(
         jaccard_weight: share of `soft_jaccard_loss`; 0 = without.
     """
     if focal_gamma == 0:
-        loss = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE)
+        total = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE, reduction='sum')
+        valid = labels != IGNORE
+        # A batch may show nothing that counts, only void, say: its mean would be 0 / 0.
+        loss = total / (weights[labels.where(valid, 0)] * valid).sum().clamp_min(1e-12)
     else:
         loss = focal_loss(logits, labels, weights, focal_gamma)
     if jaccard_weight == 0:

@@ -22,12 +22,14 @@ from typing import Any
 
 import torch
 
+from offline_training.backbones import build_backbone
 from offline_training.calibration import CalibrationError
 from offline_training.config import Config, ConfigError, to_dict
 from offline_training.config_file import load_config, to_yaml
 from offline_training.context import Context, choose_device
 from offline_training.data.base import DataError
 from offline_training.memory import keep_freed_memory
+from offline_training.onnx_gates import GateError
 from offline_training.storage import StorageError, read_json, write_json
 
 STAGES: dict[str, tuple[str, ...]] = {
@@ -39,6 +41,9 @@ STAGES: dict[str, tuple[str, ...]] = {
     'export': ('name', 'export'),
 }
 """Stages in order, each with the configuration sections it adds to those of its predecessors."""
+USER_ERRORS = (
+    CalibrationError, ConfigError, DataError, GateError, StorageError, FloatingPointError
+)
 
 
 def stage_inputs(config: Config) -> dict[str, str]:
@@ -49,9 +54,10 @@ def stage_inputs(config: Config) -> dict[str, str]:
     for stage, sections in STAGES.items():
         part = {section: values[section] for section in sections}
         digest.update(json.dumps(part, sort_keys=True).encode())
-        weights = config.backbone.weights
-        if stage == 'backbone' and weights is not None and Path(weights).is_file():
-            digest.update(hashlib.sha256(Path(weights).read_bytes()).digest())
+        if stage == 'backbone':
+            for weights in (config.backbone.weights, config.backbone.initial_weights):
+                if weights is not None and Path(weights).is_file():
+                    digest.update(hashlib.sha256(Path(weights).read_bytes()).digest())
         hashes[stage] = digest.hexdigest()
     return hashes
 
@@ -101,6 +107,18 @@ def _require_predecessor(context: Context, stage: str) -> None:
             )
 
 
+def _require_exportable(config: Config, stages: Sequence[str]) -> None:
+    """Refuse, before hours of training, a network that the last stage cannot export."""
+    name = config.backbone.architecture
+    with torch.device('meta'):  # no weights are drawn
+        exportable = build_backbone(name, num_classes=20).exportable
+    if 'export' in stages and not exportable:
+        raise ConfigError(
+            f'backbone.architecture {name} cannot be exported; take another one, or leave '
+            f'export out: --stages {",".join(stage for stage in STAGES if stage != "export")}'
+        )
+
+
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog='python -m offline_training.train',
@@ -137,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.print_config:
             sys.stdout.write(to_yaml(config))
             return 0
+        _require_exportable(config, stages)
         keep_freed_memory()
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -145,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.mkdir(parents=True, exist_ok=True)
         (output / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
         run_stages(context, stages, options.resume)
-    except (CalibrationError, ConfigError, DataError, StorageError, FloatingPointError) as error:
+    except USER_ERRORS as error:
         sys.stderr.write(f'error: {error}\n')
         return 2
     except KeyboardInterrupt:

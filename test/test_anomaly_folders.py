@@ -51,10 +51,16 @@ def test_a_mask_without_picture_is_named(tmp_path: Path) -> None:
     one_sentence(caught.value, 'validation0001_labels_semantic.png', 'no picture')
 
 
+def test_two_marks_an_anomaly_as_in_road_anomaly(tmp_path: Path) -> None:
+    mask = benchmark(tmp_path) / 'labels_masks' / 'validation0000_labels_semantic.png'
+    labels(mask, 0, 2, 255)
+    assert np.unique(AnomalyFolder(tmp_path)[0].mask).tolist() == [0, 1, 255]
+
+
 def test_wrong_masks(tmp_path: Path) -> None:
     mask = benchmark(tmp_path) / 'labels_masks' / 'validation0000_labels_semantic.png'
-    labels(mask, 0, 2)
-    with pytest.raises(DataError, match='value 2, known are 0-1, 255'):
+    labels(mask, 0, 3)
+    with pytest.raises(DataError, match='value 3, known are 0-2, 255'):
         AnomalyFolder(tmp_path)[0]
     write(mask, np.zeros((10, 20), np.uint8))
     with pytest.raises(DataError, match='20x10'):

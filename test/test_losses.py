@@ -14,8 +14,10 @@ from sklearn.metrics import jaccard_score
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
+from offline_training.class_weights import class_weights
 from offline_training.config import BackboneConfig, ConfigError
-from offline_training.losses import focal_loss, segmentation_loss, soft_jaccard_loss
+from offline_training.data.base import DataError
+from offline_training.losses import IGNORE, focal_loss, segmentation_loss, soft_jaccard_loss
 from offline_training.trainer import LabelledImages, Trainer
 
 CLASSES = 4
@@ -38,7 +40,7 @@ def test_focal_loss_without_focus_is_cross_entropy(seed):
     logits, labels, weights = example(seed)
     expected = F.cross_entropy(logits, labels, weights, ignore_index=255)
     torch.testing.assert_close(focal_loss(logits, labels, weights, 0.0), expected)
-    assert segmentation_loss(logits, labels, weights) == expected
+    torch.testing.assert_close(segmentation_loss(logits, labels, weights), expected)
 
 
 @settings(deadline=None, max_examples=40)
@@ -131,6 +133,22 @@ def test_soft_jaccard_of_certain_predictions_is_one_minus_mean_iou(seed):
         labels[valid], predicted[valid], labels=present, average='macro', zero_division=0
     )
     assert soft_jaccard_loss(certain, labels).item() == pytest.approx(1 - iou, abs=1e-5)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 2.0])
+@pytest.mark.parametrize('label', [IGNORE, 2])
+def test_a_batch_in_which_nothing_counts_has_no_loss(gamma, label):
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    labels = torch.full((1, 2, 2), label)
+    loss = segmentation_loss(logits, labels, torch.tensor([1.0, 1.0, 0.0]), gamma)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.eq(0).all()
+
+
+def test_void_alone_gives_no_class_weights():
+    with pytest.raises(DataError, match='only void'):
+        class_weights([np.full((2, 2), IGNORE, np.uint8)], 3, 'enet')
 
 
 def test_jaccard_is_added_with_its_weight():

@@ -34,8 +34,8 @@ def doubled(tmp_path: Path) -> Path:
     """The graph of y = 2 x."""
     path = tmp_path / 'doubled.onnx'
     torch.onnx.export(
-        Affine(2.0).eval(), (torch.from_numpy(FEED['x']),), path, input_names=['x'], output_names=['y'],
-        dynamo=True,
+        Affine(2.0).eval(), (torch.from_numpy(FEED['x']),), path, input_names=['x'],
+        output_names=['y'], dynamo=True,
     )
     return path
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from offline_training import evaluate, train
+from offline_training.config import BackboneConfig, Config
 from offline_training.stages import backbone
 
 # Six 64x64 scenes, one phase, a handful of steps.
@@ -112,6 +113,25 @@ def test_mistakes_get_one_sentence_and_status_2(tmp_path, capsys, words, reason)
     *_, sentence = capsys.readouterr().err.strip().splitlines()
     assert sentence.startswith('error: ')
     assert reason in sentence
+
+
+def test_a_network_that_cannot_be_exported_is_refused_before_training(tmp_path, capsys):
+    words = ['--backbone.architecture', 'enet_2018']
+    assert train.main([*TINY, '--output', str(tmp_path), *words]) == 2
+    assert 'enet_2018 cannot be exported' in capsys.readouterr().err
+    assert not (tmp_path / 'backbone.safetensors').exists()
+    assert run(tmp_path, *words) == 0  # the backbone stage alone
+
+
+@pytest.mark.parametrize('key', ['weights', 'initial_weights'])
+def test_a_stage_depends_on_what_its_checkpoint_holds(tmp_path, key):
+    path = tmp_path / 'start.pth'
+    config = Config(backbone=BackboneConfig(**{key: str(path)}))
+    hashes = []
+    for content in (b'first', b'second'):
+        path.write_bytes(content)
+        hashes.append(train.stage_inputs(config)['backbone'])
+    assert hashes[0] != hashes[1]
 
 
 def test_print_config_prints_and_trains_nothing(tmp_path, capsys):

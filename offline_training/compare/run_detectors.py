@@ -14,9 +14,7 @@ from offline_training.stages import observer as observer_stage
 from offline_training.stages.evaluate import read_fusion
 
 
-def take_from_run(
-    name: str, detector: Detector, run: Context, watched: Watched, frames: Callable[[], Frames]
-) -> bool:
+def take_from_run(name: str, detector: Detector, run: Context, watched: Watched) -> bool:
     """Fill a detector with what the run has trained; return whether it is one of its detectors.
 
     Raises:

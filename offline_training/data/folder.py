@@ -17,13 +17,14 @@ from offline_training.data.base import (
     read_labels,
 )
 
-_MASK_VALUES = {0: 0, 1: 1, VOID: VOID}
+# The first RoadAnomaly set marks anomalies with 2.
+_MASK_VALUES = {0: 0, 1: 1, 2: 1, VOID: VOID}
 _OFFICIAL_ENDING = '_labels_semantic'
 _CAMVID_OOD_VALUES = dict.fromkeys(range(11), 0) | {11: VOID, 12: 1, VOID: VOID}
 
 
 class AnomalyFolder:
-    """`images/` with `labels_masks/` (0 normal, 1 anomaly, 255 ignore) or with `labels/`.
+    """`images/` with `labels_masks/` (0 normal, 1 or 2 anomaly, 255 ignore) or with `labels/`.
 
     The first is the layout of SegmentMeIfYouCan; where labels carry its ending
     `_labels_semantic`, its coloured copies are passed over, and so are its pictures without

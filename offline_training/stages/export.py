@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from offline_training.config import to_dict
+from offline_training.config import ConfigError, to_dict
 from offline_training.context import Context
 from offline_training.graphs import BackboneGraph, TapGraph
 from offline_training.model_card import model_card
@@ -242,7 +242,7 @@ def _tensorrt(context: Context, bundle: ModelBundle) -> None:
     found = any(importlib.util.find_spec(name) for name in ('tensorrt', 'tensorrt_rtx'))
     if not found:
         if wanted == 'always':
-            raise RuntimeError(
+            raise ConfigError(
                 "export.tensorrt is 'always' but neither tensorrt nor tensorrt_rtx is installed; "
                 "pip install 'ros2_ood_monitor[tensorrt-rtx]' or set it to auto"
             )
