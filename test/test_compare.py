@@ -259,6 +259,30 @@ def test_every_attack_acts_and_learns_anew_for_other_settings(
         assert judged(tmp_path / 'out', {**settings, **changes}) > before + 3
 
 
+def test_a_setting_that_was_taken_away_counts_too(copied, data_root, capsys):
+    attack = {'kind': 'fgsm', 'every': 2, 'target': 'road'}  # epsilon is 8 then
+    config = write_config(copied, attacks={'fgsm_road': attack})
+    assert compare(config, data_root, copied / 'out') == 2
+    assert 'another epsilon' in capsys.readouterr().err
+
+
+def test_scores_of_an_interrupted_source_keep_their_settings(copied, data_root, capsys):
+    (copied / 'out' / 'scores' / 'ood' / 'network.json').unlink()
+    config = write_config(copied, map_stride=2)
+    for name in ('normal', 'val'):
+        shutil.rmtree(copied / 'out' / 'scores' / name)
+    assert compare(config, data_root, copied / 'out') == 2
+    assert 'another map_stride' in capsys.readouterr().err
+
+
+def test_an_added_frame_is_seen(copied, data_root, tmp_path, capsys):
+    root = shutil.copytree(data_root, tmp_path / 'data')
+    for folder in ('images', 'labels'):
+        shutil.copy(root / 'ood' / folder / 'drive_000.png', root / 'ood' / folder / 'x_1.png')
+    assert compare(copied / 'compare.yaml', root, copied / 'out') == 2
+    assert 'another count' in capsys.readouterr().err
+
+
 def test_maps_may_have_the_size_of_the_network(copied, data_root, capsys):
     config = write_config(copied, map_stride=1)
     assert compare(config, data_root, copied / 'out') == 2
@@ -293,6 +317,21 @@ def test_detectors_of_other_settings_are_not_taken(copied, data_root, capsys):
     ({'attacks': {'normal': {'kind': 'pgd'}}}, 'same name'),
     ({'pictures': {'x': {'dataset': 'camvid_ood', 'data_dir': 'nowhere'}}}, 'nowhere'),
     ({'weights': None}, '--run'),
+    ({'weights': 5}, 'weights'),
+    ({'name': None}, 'name'),
+    ({'val_every': 0}, 'val_every'),
+    ({'seed': 'a'}, 'seed'),
+    ({'resamples': -1}, 'resamples'),
+    ({'map_stride': True}, 'map_stride'),
+    ({'detectors': {}}, 'detectors'),
+    ({'detectors': {'network': {'detector': 'msp'}}}, 'network'),
+    ({'perturbations': {'names': ['fog'], 'severity': 'x'}}, 'severity'),
+    ({'perturbations': {'names': None}}, 'names'),
+    ({'attacks': {'../x': {'kind': 'pgd'}}}, '../x'),
+    ({'attacks': {'ood_frames': {'kind': 'pgd'}}}, 'ood_frames'),
+    ({'attacks': {'a': {'kind': 'pgd', 'epsilon': -1}}}, 'epsilon'),
+    ({'attacks': {'a': {'kind': 'pgd', 'steps': 0}}}, 'steps'),
+    ({'attacks': {'a': {'kind': 'local', 'name': 'min_patch'}}}, 'min_patch'),
     ({'colour': 'red'}, 'colour'),
 ])  # fmt: skip
 def test_a_mistake_is_named_before_any_work(tmp_path, data_root, capsys, changes, message):

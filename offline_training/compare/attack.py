@@ -18,7 +18,7 @@ from torch import Tensor
 from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
 from offline_training.attacks.cospgd import cospgd
 from offline_training.attacks.gradient_sign import channels_first, iterative_fgsm
-from offline_training.attacks.local_adversarial import named_local_attack
+from offline_training.attacks.local_adversarial import LOCAL_ATTACKS, named_local_attack
 from offline_training.attacks.malicious_autoencoder import (
     MaliciousAutoencoder,
     in_color_order,
@@ -90,6 +90,10 @@ def _cospgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 def _local(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     segment = channels_first(victim.watched)
     epsilon, name = _take(settings, epsilon=16.0, name='min_random_patch')
+    if name not in LOCAL_ATTACKS:
+        raise ConfigError(
+            f'there is no local attack {name!r}; take one of {", ".join(LOCAL_ATTACKS)}'
+        )
     return lambda images, labels, generator: named_local_attack(
         name, segment, images, labels, epsilon, generator
     )[0]
@@ -170,10 +174,20 @@ def _class_index(victim: Victim, name: str) -> int:
 
 
 def _take(settings: Mapping[str, Any], **defaults: Any) -> tuple[Any, ...]:
-    """Return the settings in the order of the defaults; unknown ones are refused."""
+    """Return the settings in the order of the defaults; unknown or impossible ones are refused."""
     if unknown := set(settings) - set(defaults):
         raise ConfigError(
             f'an attack has the setting {sorted(unknown)[0]!r}, but it takes '
             f'{", ".join(defaults)}; correct it'
         )
+    for key, value in settings.items():
+        default = defaults[key]
+        kinds = (int,) if isinstance(default, int) else (int, float)
+        if isinstance(default, (int, float)) and (
+            not isinstance(value, kinds) or isinstance(value, bool) or value <= 0
+        ):
+            number = 'a whole number' if kinds == (int,) else 'a number'
+            raise ConfigError(
+                f'an attack has {key} {value!r}, but it must be {number} above 0; correct it'
+            )
     return tuple({**defaults, **settings}.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -25,6 +26,7 @@ from offline_training.compare.pictures import disturbed_panels, extreme_panels
 from offline_training.compare.report.html_page import write_report
 from offline_training.compare.report.markdown import table_markdown
 from offline_training.compare.report.panels import Panel
+from offline_training.compare.run_detectors import run_digest
 from offline_training.compare.scoring import judge, read_predictions, read_scores
 from offline_training.compare.sources import (
     Source,
@@ -121,6 +123,8 @@ def _check_basis(config: CompareConfig, experiment: Experiment, path: Path) -> N
         digest.update(tensor.cpu().numpy().tobytes())
     basis = {
         'network': digest.hexdigest(),
+        'input': asdict(experiment.config.input),
+        'run': None if experiment.run is None else run_digest(experiment.run),
         'train': {**asdict(config.train), 'every': config.train_every},
         'seed': config.seed,
         'resamples': config.resamples,
@@ -129,7 +133,7 @@ def _check_basis(config: CompareConfig, experiment: Experiment, path: Path) -> N
         write_json(path, basis)
         return
     stored = read_json(path)
-    for key, value in basis.items():
+    for key, value in json.loads(json.dumps(basis)).items():
         if stored.get(key) != value:
             raise StorageError(
                 f'{path.parent} holds a comparison with another {key} ({stored.get(key)}, not '

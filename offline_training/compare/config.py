@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,11 +104,33 @@ def load_compare_config(path: Path) -> CompareConfig:
     if 'perturbations' in values:
         parts['perturbations'] = _perturbed(values['perturbations'])
     config = _build(CompareConfig, parts, str(path))
-    _positive(config.map_stride, f'{path}: map_stride')
+    for key, least in (
+        ('map_stride', 1), ('train_every', 1), ('val_every', 1), ('seed', 0), ('resamples', 0)
+    ):
+        _at_least(least, getattr(config, key), f'{path}: {key}')
+    for key in ('name', 'experiment'):
+        if not isinstance(getattr(config, key), str):
+            raise ConfigError(f'{path}: {key} is {getattr(config, key)!r} but must be text')
+    if not (config.weights is None or isinstance(config.weights, str)):
+        raise ConfigError(f'{path}: weights is {config.weights!r} but must be a file name')
+    if not config.detectors:
+        raise ConfigError(f'{path}: detectors is empty; name one at least')
+    for key in ('train', 'val', 'normal'):
+        _one_of(getattr(config, key).dataset, tuple(SEGMENTATION_SETS), f'{key}.dataset')
     taken = {'normal', 'val', *config.pictures, *config.attacks}
     total = 2 + len(config.pictures) + len(config.attacks)
     if len(taken) < total or taken & set(config.perturbations.names):
         raise ConfigError(f'{path}: two sets have the same name; rename one')
+    for name in (*config.pictures, *config.attacks, *config.detectors):
+        # They name files, beside those of the network, and questions end in these words.
+        if not re.fullmatch(r'\w[\w.+-]*', str(name)) or name == 'network' or (
+            name.endswith(('_errors', '_errors_no_void', '_frames'))
+            and name not in config.detectors
+        ):
+            raise ConfigError(
+                f'{path}: {name!r} cannot be a name; take letters, digits and _, not network, and '
+                'for a set no ending in _errors, _errors_no_void or _frames'
+            )
     return config
 
 
@@ -115,6 +138,8 @@ def _picture_set(value: Any, where: str) -> PictureSet:
     built = _build(PictureSet, _mapping(value, where), where)
     _one_of(built.dataset, (*SEGMENTATION_SETS, ANOMALY_FOLDER), f'{where}.dataset')
     _one_of(built.split, ('train', 'val', 'test'), f'{where}.split')
+    if not isinstance(built.data_dir, str):
+        raise ConfigError(f'{where}.data_dir is {built.data_dir!r} but must be a folder')
     return built
 
 
@@ -122,13 +147,15 @@ def _perturbed(value: Any) -> Perturbed:
     where = 'perturbations'
     values = _mapping(value, where)
     if 'names' in values:
+        if not isinstance(values['names'], list):
+            raise ConfigError(f'{where}.names is {values["names"]!r} but must be a list')
         values = {**values, 'names': tuple(values['names'])}
     built = _build(Perturbed, values, where)
     for name in built.names:
         _one_of(name, tuple(PERTURBATIONS), f'{where}.names')
-    if not 0 < built.severity <= 1:
+    if not isinstance(built.severity, (int, float)) or not 0 < built.severity <= 1:
         raise ConfigError(f'{where}.severity is {built.severity}; give one above 0 and up to 1')
-    _positive(built.every, f'{where}.every')
+    _at_least(1, built.every, f'{where}.every')
     return built
 
 
@@ -138,7 +165,7 @@ def _attack(value: Any, where: str) -> Attacked:
     own['settings'] = values
     built = _build(Attacked, own, where)
     _one_of(built.kind, tuple(ATTACKS), f'{where}.kind')
-    _positive(built.every, f'{where}.every')
+    _at_least(1, built.every, f'{where}.every')
     return built
 
 
@@ -176,6 +203,6 @@ def _one_of(value: str, known: tuple[str, ...], where: str) -> None:
         raise ConfigError(f'{where} {value!r} is not known; {hint}')
 
 
-def _positive(value: Any, where: str) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ConfigError(f'{where} is {value!r} but must be 1 or more')
+def _at_least(least: int, value: Any, where: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f'{where} is {value!r} but must be a whole number from {least} on')

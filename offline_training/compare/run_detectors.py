@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from offline_training.config import ConfigError
 from offline_training.context import Context
 from offline_training.detectors.base import Detector, Frames, Watched
@@ -12,6 +14,7 @@ from offline_training.detectors.monitor import Monitor
 from offline_training.stages import flow as flow_stage
 from offline_training.stages import observer as observer_stage
 from offline_training.stages.evaluate import read_fusion
+from offline_training.storage import StorageError
 
 
 def take_from_run(name: str, detector: Detector, run: Context, watched: Watched) -> bool:
@@ -36,6 +39,21 @@ def take_from_run(name: str, detector: Detector, run: Context, watched: Watched)
     else:
         return False
     return True
+
+
+def run_digest(run: Context) -> str:
+    """Return a hash of what `take_from_run` takes from a finished run.
+
+    Raises:
+        StorageError: the run is not finished.
+    """
+    digest = hashlib.sha256()
+    for name in ('flow.safetensors', 'observer.safetensors', 'calibration.json'):
+        path = run.output_dir / name
+        if not path.is_file():
+            raise StorageError(f'{path} does not exist; finish the run first')
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _take_observer(name: str, detector: LightObserver, run: Context) -> None:

@@ -8,6 +8,7 @@ so they can change without judging again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,10 @@ def judge(
         ValueError: a detector gave a score that is not finite; the message names both.
     """
     facts_path = folder / f'{NETWORK}.json'
-    settings = dict(source.settings)
+    settings = {**source.settings, 'count': source.count}
     if source.maps:
         settings['map_stride'] = map_stride
-    if facts_path.is_file():
-        _check_same(source.name, settings, facts_path)
+    _check_same(source.name, settings, folder / 'settings.json')
     missing = {
         name: detector for name, detector in detectors.items()
         if not (folder / f'{name}.safetensors').is_file()
@@ -117,7 +117,7 @@ def judge(
             folder / f'{NETWORK}.safetensors', {'predictions': torch.stack(predictions)}
         )
     # Last: its presence says that the network's part is complete.
-    write_json(facts_path, {'settings': settings, **facts.report()})
+    write_json(facts_path, facts.report())
 
 
 def read_scores(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -181,10 +181,15 @@ def _resized(score_map: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _check_same(name: str, settings: Mapping[str, Any], path: Path) -> None:
-    stored = read_json(path)['settings']
-    for key, value in settings.items():
-        if stored.get(key) != value:
+    """Write the settings before any score is, so that scores without them cannot be."""
+    if not path.is_file():
+        write_json(path, settings)
+        return
+    stored, wanted = read_json(path), json.loads(json.dumps(settings))
+    for key in {**stored, **wanted}:
+        if stored.get(key) != wanted.get(key):
             raise StorageError(
-                f'{path.parent} holds scores of {name!r} made with another {key} than {value!r}; '
-                'delete this folder or choose another --output'
+                f'{path.parent} holds scores of {name!r} made with another {key} '
+                f'({stored.get(key)!r}) than {wanted.get(key)!r}; delete this folder or choose '
+                'another --output'
             )
