@@ -35,10 +35,14 @@ def measure_cost(
     work: dict[str, Callable[[Tensor], object]] = {NETWORK: watched}
     for name, detector in detectors.items():
         work[name] = _scoring(detector, watched)
-    for name in bars.track(list(work), description='timing'):
-        if name not in known:
-            known[name] = statistics.median(_times(work[name], frames)[WARM_UP:])
-            write_json(path, known)
+    # In turn, so that a machine that slows down slows down all of them.
+    missing = [name for name in work if name not in known]
+    times: dict[str, list[float]] = {name: [] for name in missing}
+    for images in bars.track(frames, description='timing'):
+        for name in missing:
+            times[name].append(_milliseconds(work[name], images))
+    known |= {name: statistics.median(own[WARM_UP:]) for name, own in times.items()}
+    write_json(path, known)
     return known
 
 
@@ -47,13 +51,10 @@ def _scoring(detector: Detector, watched: Watched) -> Callable[[Tensor], object]
     return lambda images: score(watched, images)
 
 
-def _times(work: Callable[[Tensor], object], frames: list[Tensor]) -> list[float]:
-    times = []
+def _milliseconds(work: Callable[[Tensor], object], images: Tensor) -> float:
+    started = time.perf_counter()
     with torch.no_grad():
-        for images in frames:
-            started = time.perf_counter()
-            work(images)
-            if images.is_cuda:
-                torch.cuda.synchronize()
-            times.append(1000 * (time.perf_counter() - started))
-    return times
+        work(images)
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - started)
