@@ -166,3 +166,44 @@ def test_pictures_of_another_size_than_the_fitted_are_scored():
     images, _ = next(larger.batches(1, watched.device))
     assert flow.score_map(watched, images).shape == (1, 16, 24)
     assert head().score_map(watched, images).shape == (1, 16, 24)
+
+
+@pytest.mark.timeout(60)
+def test_a_fault_while_batches_are_drawn_ends_the_training():
+    watched, config = watched_network(), ObserverConfig(**HEAD)
+    observer = build_observer(watched.network, config, HEIGHT, WIDTH)
+    labels = [*FRAMES.labels[:-1], FRAMES.labels[-1][:-2]]
+    with pytest.raises(ValueError, match='shape'):
+        list(train_epochs(
+            observer, new_optimizer(observer, config), watched, FRAMES.images, labels, config,
+            nothing,
+        ))
+
+
+def test_a_stride_that_does_not_divide_the_picture_is_named():
+    network = watched_network().network
+    features = network.features
+
+    def odd(x):
+        logits, taps = features(x)
+        return logits, {**taps, 'odd': nn.functional.interpolate(taps['late'], (7, 10))}
+
+    network.features = odd
+    with pytest.raises(ConfigError, match='multiples of 5'):
+        flow_training.build_flow(network, FlowConfig(taps=('odd',), channels=2), HEIGHT, WIDTH)
+
+
+def test_the_shape_is_built_anew_on_another_device(monkeypatch):
+    watched, built = watched_network(), []
+    detector = head()
+    build = detector.build
+    monkeypatch.setattr(detector, 'build', lambda *args: built.append(1) or build(*args))
+    detector._shape = None
+    first = detector.network(watched, pictures(unknown=True))
+    assert detector.network(watched, pictures(unknown=True)) is first
+    elsewhere = torch.device('meta')
+    monkeypatch.setattr(type(watched), 'device', property(lambda _: elsewhere))
+    monkeypatch.setattr(detector, 'build', lambda *args: built.append(1) or copy.deepcopy(first))
+    assert detector.network(watched, pictures(unknown=True)) is not first
+    assert len(built) == 2
+    detector._shape = None

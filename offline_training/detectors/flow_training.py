@@ -31,11 +31,18 @@ def build_flow(network: nn.Module, config: FlowConfig, height: int, width: int) 
 
     Raises:
         StorageError: `flow.taps` names a tap that the network does not have.
-        ConfigError: the taps have fewer channels than `flow.channels`.
+        ConfigError: the taps have fewer channels than `flow.channels`, or a stride that does not
+            divide the picture.
     """
     shapes = tap_shapes(network, height, width)
     taps = chosen_taps(shapes, config.taps or default_taps(shapes), 'flow.taps')
     coarsest = max(stride for _, stride in taps.values())
+    if height % coarsest or width % coarsest:
+        raise ConfigError(
+            f'pictures of {width}x{height} are not divided evenly by the stride {coarsest} of the '
+            f'taps {", ".join(taps)}; take multiples of {coarsest} for input.width and '
+            'input.height, or finer flow.taps'
+        )
     channels = sum(channels for channels, _ in taps.values())
     if config.channels > channels:
         raise ConfigError(

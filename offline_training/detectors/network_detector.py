@@ -27,7 +27,7 @@ class NetworkDetector(Detector):
         super().__init__(**settings)
         self.weights = nn.Module()
         # In a tuple, because its tensors are stand-ins that belong into no state dictionary.
-        self._shape: tuple[nn.Module, int, int, nn.Module] | None = None
+        self._shape: tuple[tuple[nn.Module, torch.device, int, int], nn.Module] | None = None
 
     @abstractmethod
     def build(self, watched: Watched, height: int, width: int) -> nn.Module:
@@ -50,11 +50,12 @@ class NetworkDetector(Detector):
         height, width = images.shape[1:3]
         if not list(self.weights.buffers()):
             raise not_fitted(self.spec)
-        if self._shape is None or self._shape[:3] != (watched.network, height, width):
+        key = watched.network, watched.device, height, width
+        if self._shape is None or self._shape[0] != key:
             network = self.build(watched, height, width).eval()
             self._compare(network)
-            self._shape = watched.network, height, width, network
-        return self._shape[3]
+            self._shape = key, network
+        return self._shape[1]
 
     def call(self, network: nn.Module, *inputs: Any) -> Tensor:
         """Run what `network` returned with the weights that are held, without gradients."""

@@ -121,23 +121,34 @@ def _batches(
     images: Pictures, labels: Pictures, config: ObserverConfig, epoch: int, steps: int,
     device: torch.device,
 ) -> Iterator[Batch]:
-    """Draw the batches of one epoch; a thread prepares the next while the network learns."""
-    ready: queue.Queue[Batch] = queue.Queue(3)
+    """Draw the batches of one epoch; a thread prepares the next while the network learns.
+
+    What goes wrong in the thread is raised here.
+    """
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(3)
     stop = threading.Event()
 
+    def hand_over(item: Batch | BaseException) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
     def prepare() -> None:
+        try:
+            draw()
+        except BaseException as error:  # the consumer would wait for ever
+            hand_over(error)
+
+    def draw() -> None:
         rng = np.random.default_rng((config.seed, epoch))
         order = rng.permutation(len(images))
         size = config.batch_size
         for number in range(steps):
             chosen = order[number * size : (number + 1) * size]
-            batch = _batch(images, labels, config, rng, chosen, device)
-            while not stop.is_set():
-                try:
-                    ready.put(batch, timeout=0.2)
-                    break
-                except queue.Full:
-                    continue
+            hand_over(_batch(images, labels, config, rng, chosen, device))
             if stop.is_set():
                 return
 
@@ -145,7 +156,10 @@ def _batches(
     thread.start()
     try:
         for _ in range(steps):
-            yield ready.get()
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
     finally:
         stop.set()
         thread.join()
