@@ -24,7 +24,7 @@ from offline_training.detectors.layer_density.class_features import (
 from offline_training.detectors.layer_density.dense_mahalanobis import TapDistance
 from offline_training.detectors.layer_density.held_out import split, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
-from offline_training.detectors.layer_density.layer_densities import against_prediction
+from offline_training.detectors.layer_density.layer_densities import Vectors, against_prediction
 from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 
@@ -348,6 +348,37 @@ def test_magnitude_is_chosen_and_its_cost_stated(watched, tmp_path):
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     assert all(p.grad is None and not p.requires_grad for p in watched.parameters())
     assert not watched.network.training
+
+
+def test_a_second_fit_chooses_from_all_magnitudes_again(watched):
+    frames = normal_frames(16)
+    chosen = Mahalanobis(taps=['late'], magnitudes=(1.0, 0.0), weighing='mean')
+    chosen.fit(watched, frames)
+    first = chosen.settings['magnitudes'], chosen.spec
+    chosen.offered = (0.0,)
+    chosen.fit(watched, frames)
+    assert not chosen.spec.gradients
+    assert chosen.spec.exportable
+    chosen.offered = (1.0, 0.0)
+    chosen.fit(watched, frames)
+    assert (chosen.settings['magnitudes'], chosen.spec) == first
+
+
+def test_no_class_in_the_held_out_frames_is_told(watched):
+    classes = Mahalanobis(taps=['late'], whole_frame=False).fit(watched, normal_frames())
+    (density,) = classes.densities
+    nothing = Vectors(
+        torch.empty(0, density.gaussian.means.shape[1]), torch.empty(0, dtype=torch.long),
+        len(density.center),
+    )
+    with pytest.raises(ValueError, match='no class in the held-out frames'):
+        classes._calibrate(watched, normal_frames(), np.arange(2), [nothing])
+
+
+@pytest.mark.parametrize('magnitudes', [(), (-1.0,), (math.nan,)])
+def test_impossible_magnitudes_are_refused(magnitudes):
+    with pytest.raises(ValueError, match='magnitudes'):
+        Mahalanobis(magnitudes=magnitudes)
 
 
 def test_fgsm_steps_away_from_the_prediction(watched):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ from offline_training.detectors.layer_density.residual_couplings import ClassCou
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 
 Weighing = Literal['regression', 'mean']
+PART = 256
+"""Vectors whose densities are computed together."""
 VALIDATION_FRAMES = 48
 """Held-out frames, evenly spread, that are attacked to fit the few weights of the combination."""
 
@@ -84,6 +87,13 @@ class LayerDensities(Detector):
             whole_frame=whole_frame, weighing=weighing, cut=cut, epsilon=epsilon, noise=noise,
             magnitudes=list(magnitudes), batch_size=batch_size, seed=seed, **others,
         )
+        if not magnitudes or not all(0 <= each < math.inf for each in magnitudes):
+            raise ValueError(
+                f'{self.spec.name} has magnitudes {list(magnitudes)}; give one or more, each 0 or '
+                'above'
+            )
+        self.offered = tuple(magnitudes)
+        """What `fit` chooses from, however often."""
         self.densities = nn.ModuleList()
         self.combination = LayerCombination()
 
@@ -207,12 +217,21 @@ class LayerDensities(Detector):
         `layers` are the features of the chosen frames.
         """
         for density, (values, classes, count) in zip(self._layers(), layers, strict=True):
+            if not len(values):
+                raise ValueError(
+                    f'{self.spec.name} found no class in the held-out frames, the first quarter; '
+                    'add labelled frames'
+                )
+            own = []
             with torch.no_grad():
-                log_prob = density.log_prob(values[:, None].expand(-1, count, -1))
-            density.standardise(log_prob.gather(1, classes[:, None])[:, 0], classes)
+                # In parts: every density of every vector at once may be gigabytes.
+                for part, labels in zip(values.split(PART), classes.split(PART), strict=True):
+                    log_prob = density.log_prob(part[:, None].expand(-1, count, -1))
+                    own.append(log_prob.gather(1, labels[:, None])[:, 0])
+            density.standardise(torch.cat(own), classes)
 
         mean = self.settings['weighing'] == 'mean'
-        magnitudes = self.settings['magnitudes']
+        magnitudes = self.offered
         found = []
         if len(magnitudes) > 1 or not mean:
             for magnitude in magnitudes:
@@ -229,6 +248,7 @@ class LayerDensities(Detector):
         self._state_cost()
 
     def _state_cost(self) -> None:
+        self.spec = type(self).spec  # type: ignore[misc]
         if self.settings['magnitudes'][0] > 0:
             self.spec = replace(  # type: ignore[misc]
                 self.spec, gradients=True, exportable=False, passes=1 + len(self.densities)
