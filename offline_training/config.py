@@ -35,10 +35,8 @@ class DataConfig:
     dataset: Literal[
         'synthetic', 'camvid', 'camvid_ood', 'cityscapes', 'bdd100k', 'bdd_anomaly',
         'street_hazards', 'woodscape', 'woodscape_soiling', 'folder',
-        'cifar10', 'cifar100', 'svhn',
     ] = 'synthetic'
-    """Synthetic scenes, a public set or your own folder; all but synthetic need data_dir. The
-    last three have one label per picture: for classifiers, not for segmentation."""
+    """Synthetic scenes, a public set or your own folder; all but synthetic need data_dir."""
     data_dir: str | None = None
     """Folder of the data set; --data-dir sets it."""
     train_samples: int = 400

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -33,9 +32,6 @@ from offline_training.normalization import Normalize
 from offline_training.progress import progress
 from offline_training.storage import read_json, read_tensors
 from ros2_ood_monitor.preprocessing import prepare
-
-if TYPE_CHECKING:
-    from offline_training.data.classification import ClassificationDataset
 
 UInt8Array = NDArray[np.uint8]
 
@@ -66,37 +62,14 @@ def open_dataset(config: Config, split: Split) -> SegmentationDataset:
     """Open one split of the configured data set with a label per pixel.
 
     Raises:
-        ConfigError: the data set needs a folder and none is given, or has one label per picture.
+        ConfigError: the data set needs a folder and none is given.
         DataError: the folder is not usable.
     """
     data = config.data
     if data.dataset == 'synthetic':
         count = data.train_samples if split == 'train' else data.val_samples
         return SyntheticScenes(split, count, config.input.width, config.input.height)
-    if data.dataset not in SEGMENTATION_SETS:
-        raise ConfigError(
-            f'data.dataset is {data.dataset!r}, which has one label per picture, but labels per '
-            f'pixel are needed; use synthetic or one of {", ".join(SEGMENTATION_SETS)}'
-        )
     return SEGMENTATION_SETS[data.dataset](_data_dir(config), split)
-
-
-def open_classification_dataset(config: Config, split: Split) -> ClassificationDataset:
-    """Open one split of the configured data set with one label per picture.
-
-    Raises:
-        ConfigError: the data set has a label per pixel, or no folder is given.
-        DataError: the folder is not usable.
-    """
-    from offline_training.data.classification import OPENERS, TorchvisionSet
-
-    name = config.data.dataset
-    if name not in OPENERS:
-        raise ConfigError(
-            f'data.dataset is {name!r}, which has a label per pixel, but one label per picture is '
-            f'needed; use one of {", ".join(OPENERS)}'
-        )
-    return TorchvisionSet(name, _data_dir(config), split)
 
 
 def _data_dir(config: Config) -> Path:

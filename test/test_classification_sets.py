@@ -12,8 +12,6 @@ from miniature import one_sentence
 from scipy.io import savemat
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN
 
-from offline_training.config import Config, ConfigError, DataConfig
-from offline_training.context import open_classification_dataset, open_dataset
 from offline_training.data.base import DataError
 from offline_training.data.classification import TorchvisionSet
 
@@ -144,17 +142,3 @@ def test_unknown_names_and_too_few_pictures(
     cifar(tmp_path, CIFAR100, 'fine_labels', {'train': 2, 'test': 2}, monkeypatch)
     with pytest.raises(DataError, match='too few to cut off a val split'):
         TorchvisionSet('cifar100', tmp_path, 'val')
-
-
-def test_they_are_configured_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    svhn(tmp_path, monkeypatch)
-    config = Config(data=DataConfig(dataset='svhn', data_dir=str(tmp_path)))
-    assert len(open_classification_dataset(config, 'test')) == 4
-    with pytest.raises(ConfigError, match='one label per picture') as caught:
-        open_dataset(config, 'test')
-    assert 'cityscapes' in str(caught.value)
-    with pytest.raises(ConfigError, match='label per pixel'):
-        open_classification_dataset(Config(data=DataConfig(dataset='camvid')), 'test')
-    for opener, name in ((open_dataset, 'bdd100k'), (open_classification_dataset, 'cifar10')):
-        with pytest.raises(ConfigError, match='give --data-dir'):
-            opener(Config(data=DataConfig(dataset=name)), 'train')

@@ -123,6 +123,6 @@ def test_with_a_run_the_regression_is_fitted_on_its_validation_frames(errors, mo
     )
     monkeypatch.setattr(run_detectors, '_take_observer', lambda *_: None)
     monkeypatch.setattr(errors, 'fit_regression', lambda _, frames: given.append(frames))
-    assert run_detectors.take_from_run('error_fusion', errors, run, WATCHED, lambda: None)
+    assert run_detectors.take_from_run('error_fusion', errors, run, WATCHED)
     assert given[0].images is run.val_data.images
     assert given[0].labels is run.val_data.labels

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN
@@ -25,28 +25,6 @@ class ClassificationSample:
     image: UInt8Array
     label: int
     name: str
-
-
-class ClassificationDataset(Protocol):
-    """An indexable set of pictures with one label each."""
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Names of the classes."""
-        ...
-
-    @property
-    def labels(self) -> Sequence[int]:
-        """The label of every sample, without its picture."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int) -> ClassificationSample:
-        """Return one sample."""
-        ...
 
 
 class TorchvisionSet:

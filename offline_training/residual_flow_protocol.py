@@ -1,0 +1,289 @@
+r"""Deep Residual Flow's own protocol: tell pictures of one data set from those of others.
+
+    python -m offline_training.residual_flow_protocol --inside cifar10 --outside svhn,cifar100 \
+        --data-dir DATA --output runs/cifar10
+
+Trains an image classifier on `--inside`, fits Mahalanobis and Residual Flow on its activations and
+scores the test pictures of `--inside` against those of each of `--outside`. DATA holds the files
+as torchvision has them; nothing is downloaded. No picture of `--outside` is learnt from: layers
+and magnitude are chosen on FGSM frames alone (Zisselman and Tamar 2020). What --output already
+holds is used again. TNR95, AUIN: positive = inside; AUOUT: positive = outside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from offline_training.backbones.classifiers import CLASSIFIERS, Classifier, build_classifier
+from offline_training.config import ConfigError, InputConfig
+from offline_training.context import choose_device
+from offline_training.data.base import DataError
+from offline_training.data.classification import OPENERS, TorchvisionSet
+from offline_training.detectors.base import Detector, Frames, Watched
+from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
+from offline_training.detectors.layer_density.residual_flow import ResidualFlow
+from offline_training.detectors.logit_scores import MaxSoftmax
+from offline_training.evaluation.pixel_curve import PixelCurve
+from offline_training.normalization import Normalize
+from offline_training.storage import (
+    StorageError,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+
+SIDE = 32
+PADDING = 4
+"""Pixels by which training pictures are shifted at most."""
+PEAK_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4
+# Grey levels of 0..255; those of the paper's networks.
+MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
+DETECTORS: tuple[type[Detector], ...] = (MaxSoftmax, Mahalanobis, ResidualFlow)
+COLUMNS = {
+    'tnr95_success': 'TNR95', 'auroc': 'AUROC', 'detection_accuracy': 'accuracy',
+    'auin': 'AUIN', 'auout': 'AUOUT',
+}
+
+
+def read_frames(dataset: TorchvisionSet, most: int | None) -> Frames:
+    """Return pictures uint8 (32, 32, 3) and labels () of the first `most` samples."""
+    count = len(dataset) if most is None else min(most, len(dataset))
+    samples = [dataset[index] for index in range(count)]
+    return Frames(
+        [sample.image for sample in samples],
+        [np.array(sample.label, dtype=np.uint8) for sample in samples],
+    )
+
+
+def augmented(images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+    """Shift every picture of (B, H, W, 3) by up to `PADDING` pixels, and mirror every other."""
+    padded = F.pad(images, (0, 0, PADDING, PADDING, PADDING, PADDING))
+    moved = []
+    for picture in padded:
+        top, left, mirror = torch.randint(2 * PADDING + 1, (3,), generator=generator).tolist()
+        cut = picture[top : top + images.shape[1], left : left + images.shape[2]]
+        moved.append(cut.flip(1) if flip and mirror % 2 else cut)
+    return torch.stack(moved)
+
+
+def train_classifier(
+    network: Classifier, normalize: Normalize, frames: Frames, epochs: int, batch_size: int,
+    flip: bool, seed: int, device: torch.device, console: Console,
+) -> None:
+    """Train by stochastic gradient descent with momentum and a cosine schedule.
+
+    Raises:
+        FloatingPointError: the loss is no longer a number.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.from_numpy(np.stack(frames.images))
+    labels = torch.from_numpy(np.stack(frames.labels)).long()
+    optimizer = torch.optim.SGD(
+        network.parameters(), PEAK_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    network.train()
+    for epoch in track(range(epochs), 'training the classifier', console=console):
+        for chosen in torch.randperm(len(images), generator=generator).split(batch_size):
+            batch = augmented(images[chosen], flip, generator).to(device)
+            loss = F.cross_entropy(network(normalize(batch)), labels[chosen].to(device))
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f'the classifier diverged in epoch {epoch}')
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+
+
+def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Return accuracy in 0..1 and, by set and detector, the measures in 0..1; fill `output`.
+
+    Raises:
+        DataError: a data set is missing or damaged.
+        StorageError: `output` was filled with other settings.
+    """
+    device = choose_device(options.device)
+    test = {
+        name: read_frames(TorchvisionSet(name, options.data_dir, 'test'), options.test_pictures)
+        for name in (options.inside, *options.outside)
+    }
+    dataset = TorchvisionSet(options.inside, options.data_dir, 'train')
+    train = read_frames(dataset, options.pictures)
+    settings = {
+        'inside': options.inside, 'network': options.network, 'epochs': options.epochs,
+        'batch_size': options.batch_size, 'pictures': options.pictures, 'seed': options.seed,
+        'magnitudes': options.magnitudes,
+    }
+    _check_same(settings, options.output / 'settings.json')
+    torch.manual_seed(options.seed)
+    network = build_classifier(options.network, len(dataset.class_names)).to(device)
+    normalize = Normalize(InputConfig(SIDE, SIDE, 'rgb', MEAN, STD)).to(device)
+    weights = options.output / 'classifier.safetensors'
+    if weights.is_file():
+        network.load_state_dict(read_tensors(weights))
+    else:
+        train_classifier(
+            network, normalize, train, options.epochs, options.batch_size,
+            options.inside != 'svhn', options.seed, device, console,
+        )
+        write_tensors(weights, network.state_dict())
+    watched = Watched(network, normalize, len(dataset.class_names))
+    detectors = _fitted(watched, train, options.magnitudes, options.output, console)
+    scores = {
+        name: {
+            set_name: _scores(detector, watched, frames, options.batch_size)
+            for set_name, frames in test.items()
+        }
+        for name, detector in track(detectors.items(), 'scoring', console=console)
+    }
+    table = {
+        **settings,
+        'accuracy': _accuracy(watched, test[options.inside], options.batch_size),
+        'protocol': 'TNR95, AUIN: positive = inside; AUOUT: positive = outside; test pictures of '
+        'both; nothing is chosen on outside',
+        'results': {
+            set_name: {
+                name: _measures(own[options.inside], own[set_name])
+                for name, own in scores.items()
+            }
+            for set_name in options.outside
+        },
+    }
+    write_json(options.output / 'table.json', table)
+    return table
+
+
+def _fitted(
+    watched: Watched, frames: Frames, magnitudes: Sequence[float], output: Path, console: Console
+) -> dict[str, Detector]:
+    found: dict[str, Detector] = {}
+    for kind in DETECTORS:
+        path = output / f'{kind.spec.name}.safetensors'
+        if path.is_file():
+            found[kind.spec.name] = kind.load(path).to(watched.device)
+            continue
+        console.print(f'fitting {kind.spec.name}')
+        settings = {} if kind is MaxSoftmax else {'magnitudes': magnitudes}
+        detector = kind(**settings).fit(watched, frames).eval()
+        detector.save(path)
+        found[kind.spec.name] = detector
+    return found
+
+
+def _scores(
+    detector: Detector, watched: Watched, frames: Frames, batch_size: int
+) -> NDArray[np.float32]:
+    parts = [
+        detector.score_frame(watched, images).detach().float().cpu().numpy()
+        for images, _ in frames.batches(batch_size, watched.device)
+    ]
+    return np.concatenate(parts)
+
+
+def _accuracy(watched: Watched, frames: Frames, batch_size: int) -> float:
+    with torch.inference_mode():
+        right = sum(
+            int((watched(images).argmax(1) == labels).sum())
+            for images, labels in frames.batches(batch_size, watched.device)
+        )
+    return right / len(frames.images)
+
+
+def _measures(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> dict[str, float]:
+    curve = PixelCurve()
+    curve.update(
+        np.concatenate([outside, inside]), np.repeat([True, False], [len(outside), len(inside)])
+    )
+    return curve.measures()
+
+
+def _check_same(settings: Mapping[str, Any], path: Path) -> None:
+    if not path.is_file():
+        write_json(path, settings)
+        return
+    stored = read_json(path)
+    for key, value in settings.items():
+        if stored.get(key) != value:
+            raise StorageError(
+                f'{path.parent} was filled with another {key} ({stored.get(key)!r}, not '
+                f'{value!r}); choose another --output'
+            )
+
+
+def _print_table(table: Mapping[str, Any], console: Console) -> None:
+    shown = Table(title=f'{table["inside"]}, accuracy {100 * table["accuracy"]:.2f} %')
+    shown.add_column('outside, detector')
+    for label in COLUMNS.values():
+        shown.add_column(label, justify='right')
+    for set_name, rows in table['results'].items():
+        for name, measures in rows.items():
+            shown.add_row(
+                f'{set_name}, {name}', *(f'{100 * measures[key]:.1f}' for key in COLUMNS)
+            )
+    console.print(shown)
+    console.print(table['protocol'])
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m offline_training.residual_flow_protocol', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )
+    parser.add_argument('--inside', choices=OPENERS, required=True, help='set that is known')
+    parser.add_argument('--outside', required=True, type=lambda text: text.split(','),
+                        help='comma-separated sets that are not')
+    parser.add_argument('--data-dir', type=Path, required=True, help="torchvision's folder")
+    parser.add_argument('--output', type=Path, required=True, help='result folder')
+    parser.add_argument('--network', choices=CLASSIFIERS, default='resnet34', help='(%(default)s)')
+    parser.add_argument('--epochs', type=_positive, default=100, help='(%(default)s)')
+    parser.add_argument('--batch-size', type=_positive, default=128, help='(%(default)s)')
+    parser.add_argument('--pictures', type=_positive, help='learn from the first only')
+    parser.add_argument('--test-pictures', type=_positive, help='judge the first only')
+    parser.add_argument('--magnitudes', type=float, nargs='+', default=[0.0, 0.06, 0.13, 0.32],
+                        help='steps of input pre-processing to choose from, in grey levels '
+                        '(%(default)s)')
+    parser.add_argument('--seed', type=int, default=1, help='(%(default)s)')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    options = parser.parse_args(argv)
+    if unknown := [name for name in options.outside if name not in OPENERS]:
+        parser.error(f'--outside {unknown[0]!r} is not one of {", ".join(OPENERS)}')
+    if options.inside in options.outside:
+        parser.error(f'{options.inside} cannot be inside and outside')
+    return options
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status (2 for a mistake of the user)."""
+    options = _options(argv)
+    console = Console(stderr=True)
+    try:
+        table = run_protocol(options, console)
+    except (ConfigError, DataError, StorageError, FloatingPointError) as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 2
+    _print_table(table, Console())
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
