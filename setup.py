@@ -24,7 +24,7 @@ EXTRAS = {
     'bags': ['mcap>=1.1', 'rosbags>=0.10', 'zstandard', 'lz4'],
     'training': [
         # One requirement set: torchvision works only with the torch it was built against.
-        'torch>=2.4',
+        'torch>=2.6',
         'torchvision',
         'onnx>=1.16',
         'onnxscript>=0.2',

@@ -118,8 +118,8 @@ class BackboneConfig:
     """The segmentation network and how it is trained."""
 
     architecture: Literal[
-        'espnet', 'espnet_q3', 'espnet_stem', 'espnet_dropout', 'espnet_dropout_custom',
-        'enet', 'enet_2018', 'segnet',
+        'espnet', 'espnet_q3', 'espnet_stem', 'espnet_q5_stem', 'espnet_q3_stem',
+        'espnet_dropout', 'espnet_dropout_custom', 'enet', 'enet_2018', 'segnet',
         'deeplabv3plus_resnet50', 'deeplabv3plus_resnet101',
         'deeplabv3plus_resnet50_dropblock', 'deeplabv3plus_resnet101_dropblock',
     ] = 'espnet'

@@ -10,7 +10,12 @@ from miniature import FAULTS, check_contract, check_fault, labels, one_sentence,
 
 from offline_training.config import Config, DataConfig
 from offline_training.context import open_dataset
-from offline_training.data.base import DataError, SegmentationSample, anomaly_sample
+from offline_training.data.base import (
+    DataError,
+    SegmentationSample,
+    anomaly_sample,
+    labels_at_size,
+)
 from offline_training.data.camvid import CamVid
 from offline_training.data.camvid_ood import CamVidOOD
 from offline_training.data.folder import AnomalyFolder
@@ -114,3 +119,9 @@ def test_anomaly_sample_against_a_loop() -> None:
     mask = anomaly_sample(sample, (16, 17, 18)).mask
     for got, label in zip(mask.ravel(), values.ravel(), strict=True):
         assert got == (255 if label == 255 else int(label in (16, 17, 18)))
+
+
+def test_labels_are_shrunk_about_the_middle_of_each_pixel() -> None:
+    wide = np.arange(9, dtype=np.uint8)[None].repeat(9, axis=0)
+    assert labels_at_size(wide, (3, 3)).tolist() == [[1, 4, 7]] * 3
+    np.testing.assert_array_equal(labels_at_size(labels_at_size(wide, (27, 27)), (9, 9)), wide)

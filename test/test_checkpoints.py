@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import os
+import re
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models import resnet50
@@ -178,6 +181,27 @@ def test_weights_of_another_network_are_refused(tmp_path, architecture, classes,
     write_tensors(path, build_backbone('enet', num_classes=3).state_dict())
     with pytest.raises(StorageError, match=reason):
         load_checkpoint(build_backbone(architecture, num_classes=classes), path)
+
+
+@pytest.mark.parametrize('module', ['numpy.core.multiarray', 'numpy._core.multiarray'])
+def test_a_checkpoint_may_hold_the_reached_miou_as_a_numpy_scalar(tmp_path, module):
+    network = build_backbone('enet', num_classes=3)
+    written, path = tmp_path / 'written', tmp_path / 'ENet'
+    torch.save({'state_dict': network.state_dict(), 'miou': np.float64(0.5)}, written)
+    # As the other generation of NumPy would have written it.
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(path, 'w') as target:
+        for name in source.namelist():
+            data = re.sub(rb'numpy\._?core\.multiarray', module.encode(), source.read(name))
+            target.writestr(name, data)
+    load_checkpoint(build_backbone('enet', num_classes=3), path)
+
+
+def test_the_2021_layout_of_enet_is_named(tmp_path):
+    path = tmp_path / 'ENet'
+    names = ('initial_block.main_branch.weight', 'upsample4_0.main_conv.0.weight')
+    torch.save({'state_dict': {name: torch.zeros(1) for name in names}}, path)
+    with pytest.raises(StorageError, match=r'upsample4_0.*2018 ENet layout'):
+        load_checkpoint(build_backbone('enet_2018', num_classes=3), path)
 
 
 class Payload:

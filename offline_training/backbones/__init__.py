@@ -25,8 +25,10 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     'espnet': ESPNet,
     # The small variant of the paper: two thirds of the time of q=8.
     'espnet_q3': partial(ESPNet, q=3),
-    # The layout of the public Cityscapes checkpoints.
+    # The layout of the public Cityscapes checkpoints, q = 8, 5 and 3.
     'espnet_stem': partial(ESPNet, decoder_skip='stem'),
+    'espnet_q5_stem': partial(ESPNet, q=5, decoder_skip='stem'),
+    'espnet_q3_stem': partial(ESPNet, q=3, decoder_skip='stem'),
     'espnet_dropout': partial(ESPDropoutNet, places='regular'),
     'espnet_dropout_custom': partial(ESPDropoutNet, places='custom'),
     'enet': ENet,

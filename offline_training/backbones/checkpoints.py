@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from offline_training.backbones import public_enet, public_espnet, public_torchvision
 from offline_training.storage import StorageError, read_tensors
+
+# Public files keep the reached mIoU as a NumPy scalar, under its module's old or new name.
+_SCALAR = np.float64().__reduce__()[0]
+_NUMPY_SCALARS = [
+    (_SCALAR, 'numpy.core.multiarray.scalar'), (_SCALAR, 'numpy._core.multiarray.scalar'),
+    np.dtype, *{type(np.dtype(kind)) for kind in ('f4', 'f8', 'i8')},
+]
 
 
 def load_checkpoint(network: nn.Module, path: Path) -> None:
@@ -44,7 +52,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file under our names, as far as the layout is known."""
     state = read_tensors(path) if path.suffix == '.safetensors' else _read_torch(path)
     if public_enet.is_public(state):
-        return public_enet.from_public(state)
+        try:
+            return public_enet.from_public(state)
+        except ValueError as error:
+            raise StorageError(f'{path}: {error}; other versions cannot be read') from None
     if public_espnet.is_public(state):
         return public_espnet.from_public(state)
     return state
@@ -73,7 +84,8 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            state = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise StorageError(
             f'{path} does not exist; check --weights and backbone.initial_weights'

@@ -17,7 +17,7 @@ from offline_training.compare.attack import ATTACKS, Victim
 from offline_training.compare.config import ANOMALY_FOLDER, Attacked, PictureSet
 from offline_training.config import Config
 from offline_training.context import SEGMENTATION_SETS, network_image
-from offline_training.data.base import VOID, labels_at_size
+from offline_training.data.base import VOID, anomaly_sample, labels_at_size
 from offline_training.data.folder import AnomalyFolder
 from offline_training.perturbations import perturb
 
@@ -76,11 +76,10 @@ def picture_source(
 
     def read_labelled(index: int) -> JudgedFrame:
         sample = dataset[index * every]
-        strange = np.isin(sample.labels, anomaly_labels)
-        unknown = None
+        labels, unknown = sample.labels, None
         if anomaly_labels:
-            unknown = np.where(sample.labels == VOID, VOID, strange).astype(np.uint8)
-        labels = np.where(strange, VOID, sample.labels).astype(np.uint8)
+            unknown = anomaly_sample(sample, anomaly_labels).mask
+            labels = np.where(unknown == 1, VOID, labels).astype(np.uint8)
         return JudgedFrame(sample.name, network_image(sample.image, config), labels, unknown)
 
     return Source(name, group, math.ceil(len(dataset) / every), read_labelled, settings, maps=True)

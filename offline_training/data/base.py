@@ -77,21 +77,12 @@ class SegmentationDataset(Protocol):
         ...
 
 
-class LabelledAnomalyDataset(SegmentationDataset, Protocol):
-    """A labelled set with unknowns: pixels whose label is in `anomaly_labels` are anomalous.
-
-    Where unknowns are no classes of the set, no training picture shows one, and their labels lie
-    from len(class_names) on, so that they equal no prediction.
-    """
-
-    @property
-    def anomaly_labels(self) -> Sequence[int]:
-        """Label values of unknown objects."""
-        ...
-
-
 def anomaly_sample(sample: SegmentationSample, anomaly_labels: Sequence[int]) -> AnomalySample:
-    """Return the picture with a mask: 1 where the label is an anomaly's, 255 void, else 0."""
+    """Return the picture with a mask: 1 where the label is an anomaly's, 255 void, else 0.
+
+    `anomaly_labels` is an attribute of the sets with labelled unknowns. Where unknowns are no
+    classes of the set, their labels lie from len(class_names) on and so equal no prediction.
+    """
     table = np.zeros(256, np.uint8)
     table[list(anomaly_labels)] = 1
     table[VOID] = VOID
@@ -236,11 +227,11 @@ def read_labels(path: Path, like: UInt8Array | None = None) -> UInt8Array:
 
 
 def labels_at_size(labels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """Bring labels to rows and columns, the nearest one for each pixel."""
+    """Bring labels to rows and columns: for each pixel the one nearest to its centre."""
     if labels.shape == size:
         return labels
     return np.asarray(
-        cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.uint8
+        cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8
     )
 
 
