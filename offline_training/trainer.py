@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from offline_training.augmentation import augment
 from offline_training.config import BackboneConfig, PhaseConfig
+from offline_training.data.base import DataError
 from offline_training.losses import segmentation_loss
 from offline_training.storage import read_checkpoint, write_checkpoint
 
@@ -129,6 +130,9 @@ class Trainer:
         """Train to the end and return the best state by `validate` (higher is better).
 
         `validate` gets the network in evaluation mode with the averaged weights.
+
+        Raises:
+            DataError: `validate` has never returned a number.
         """
         objective = self._objective
         if self.config.compile:
@@ -151,7 +155,11 @@ class Trainer:
             if time.monotonic() - saved > CHECKPOINT_SECONDS or self.progress >= 1:
                 self.save()
                 saved = time.monotonic()
-        assert self.best is not None
+        if self.best is None:
+            raise DataError(
+                'no validation score was a number, so no weights can be chosen; the validation '
+                'split needs pixels with a label other than void'
+            )
         return self.best
 
     def _epoch(self, objective: Objective, bars: Progress, bar: Any) -> float:

@@ -10,14 +10,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.progress import Progress
 from sklearn.metrics import jaccard_score
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from offline_training.class_weights import class_weights
-from offline_training.config import BackboneConfig, ConfigError
+from offline_training.config import BackboneConfig, ConfigError, InputConfig, PhaseConfig
 from offline_training.data.base import DataError
 from offline_training.losses import IGNORE, focal_loss, segmentation_loss, soft_jaccard_loss
+from offline_training.normalization import Normalize
 from offline_training.trainer import LabelledImages, Trainer
 
 CLASSES = 4
@@ -179,3 +181,15 @@ def test_training_uses_the_configured_loss(tmp_path, loss, gamma):
 def test_impossible_focus_is_refused():
     with pytest.raises(ConfigError, match=r'backbone\.focal_gamma is -1'):
         BackboneConfig(focal_gamma=-1)
+
+
+def test_a_validation_split_of_void_alone_is_named(tmp_path):
+    images = LabelledImages([np.zeros((32, 32, 3), np.uint8)], [np.zeros((32, 32), np.uint8)])
+    phase = PhaseConfig(crop_width=32, crop_height=32)
+    trainer = Trainer(
+        nn.Conv2d(3, CLASSES, 1), Normalize(InputConfig(32, 32)), images,
+        np.ones(CLASSES, np.float32), BackboneConfig(epochs=1, phases=(phase,)),
+        torch.device('cpu'), tmp_path / 'backbone.pt',
+    )  # fmt: skip
+    with Progress(disable=True) as bars, pytest.raises(DataError, match='other than void'):
+        trainer.fit(lambda network: math.nan, bars)

@@ -17,6 +17,7 @@ from offline_training.detectors import flow_training
 from offline_training.detectors.base import Frames
 from offline_training.detectors.dense_flow import DenseFlowDensity
 from offline_training.detectors.light_observer import LightObserver
+from offline_training.detectors.observer import Observer
 from offline_training.detectors.observer_training import (
     build_observer,
     new_optimizer,
@@ -207,3 +208,8 @@ def test_the_shape_is_built_anew_on_another_device(monkeypatch):
     assert detector.network(watched, pictures(unknown=True)) is not first
     assert len(built) == 2
     detector._shape = None
+
+
+def test_a_head_needs_a_tap_as_fine_as_the_map():
+    with pytest.raises(ConfigError, match='coarse are coarser than the map'):
+        Observer({'coarse': (12, 8)})

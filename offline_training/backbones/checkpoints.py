@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from offline_training.storage import StorageError, read_tensors
 
 # Public files keep the reached mIoU as a NumPy scalar, under its module's old or new name.
 _SCALAR = np.float64().__reduce__()[0]
-_NUMPY_SCALARS = [
+_NUMPY_SCALARS: list[Any] = [
     (_SCALAR, 'numpy.core.multiarray.scalar'), (_SCALAR, 'numpy._core.multiarray.scalar'),
     np.dtype, *{type(np.dtype(kind)) for kind in ('f4', 'f8', 'i8')},
 ]

@@ -86,7 +86,7 @@ class Monitor(Detector):
         if fusion.maps != MAPS:
             raise ValueError(f'the fusion is of {", ".join(fusion.maps)}, not {", ".join(MAPS)}')
         columns = zip(fusion.mean, fusion.std, fusion.weights, strict=True)
-        device = next(self.observer.buffers()).device
+        device = next(self.observer.buffers(), self.scale).device
         self.scale = torch.tensor([*columns, (0.0, 1.0, fusion.bias)], device=device)
 
     def maps(self, watched: Watched, images: Tensor) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offline_training.config import ConfigError
 from ros2_ood_monitor.manifest import MAP_STRIDE
 
 
@@ -50,6 +51,9 @@ class Observer(nn.Module):
     `taps` gives (channels, stride) of each tap by name. Input: mapping of taps (B, C_i, H/s_i,
     W/s_i); output (B, 2, H/4, W/4). Taps finer than the map enter through strided filters, the
     first of them also as local contrast of its filters; coarser ones give context.
+
+    Raises:
+        ConfigError: no tap is as fine as the map.
     """
 
     def __init__(self, taps: Mapping[str, tuple[int, int]], width: int = 32):
@@ -68,6 +72,11 @@ class Observer(nn.Module):
                 self.fine[name] = block(channels, narrow, factor, factor)
             else:
                 self.coarse[name] = block(channels, width)
+        if not (self.filters or self.fine):
+            raise ConfigError(
+                f'observer.taps: {", ".join(taps)} are coarser than the map, of stride '
+                f'{MAP_STRIDE}; add a finer one'
+            )
         self.mix = block(narrow * (2 * len(self.filters) + len(self.fine)), width)
         self.context = nn.Sequential(
             block((1 + len(self.coarse)) * width, width),
