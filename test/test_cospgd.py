@@ -41,3 +41,20 @@ def test_cospgd_spends_nothing_on_pixels_that_are_wrong_already():
     # Raising the loss of the right pixel needs a brighter picture, of the wrong one a darker.
     assert pgd(two_pixels, images, labels, 2.0, 5, seeded()).max() < 100
     assert cospgd(two_pixels, images, labels, 2.0, 5, seeded()).min() > 100
+
+
+def test_targeted_cospgd_spends_little_on_pixels_that_say_it_already():
+    """As above: one pixel is far from the wanted class, one, with the steeper slope, has it."""
+    images = torch.full((1, 3, 1, 1), 100.0)
+
+    def two_pixels(x: Tensor) -> Tensor:
+        value = x.mean(dim=(1, 2, 3)) - 100
+        far, there = -4 + 0.02 * value, 0.85 - 0.1 * value
+        wanted = torch.stack([far, there], dim=1)
+        return torch.stack([torch.zeros_like(wanted), wanted], dim=1)[:, :, None]
+
+    labels = torch.ones(1, 1, 2, dtype=torch.long)
+    arguments = (two_pixels, images, labels, 2.0, 5)
+    # The far pixel needs a brighter picture, the other a darker.
+    assert pgd(*arguments, seeded(), targeted=True).max() < 100
+    assert cospgd(*arguments, seeded(), targeted=True).min() > 100

@@ -153,6 +153,21 @@ def test_a_stiff_perturbation_is_halved_once_it_no_longer_grows():
     assert (perturbation[0] > 0).all()
 
 
+def test_the_state_that_fools_most_is_kept_not_the_last():
+    """Brightness rises step by step; the answer is another one only on the way."""
+
+    def narrow(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        change = images.mean(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True) - 100
+        answer = torch.cat([torch.zeros_like(change), 1 - (change - 3.5).abs()], dim=1)
+        return answer, {'pixels': images}
+
+    perturbation = universal_perturbation(
+        narrow, lambda _: torch.full((1, 3, 8, 8), 100.0), 10.0, 80,
+        torch.Generator().manual_seed(0), learning_rate=0.1,
+    )  # fmt: skip
+    assert 2.5 < perturbation.mean() < 4.5
+
+
 def test_log_activation_is_the_log_of_the_product_of_norms():
     taps = {'a': torch.randn(3, 2, 4, 4), 'b': torch.randn(3, 5)}
     expected = np.mean([

@@ -109,7 +109,7 @@ def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
             save_perturbation(path, universal_perturbation(
                 channels_first(victim.watched.features), data_prior(batch, victim.train().images),
                 epsilon, steps, torch.Generator().manual_seed(victim.seed),
-                learning_rate=0.05 * epsilon,
+                learning_rate=0.05 * epsilon, device=victim.watched.device,
             ))
         return load_perturbation(path)
 
