@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from scipy import stats
 
 from offline_training.perturbations import PERTURBATIONS, perturb
 from offline_training.perturbations.depth import street_depth
-from offline_training.perturbations.flare import ghost_centres
+from offline_training.perturbations.flare import _star, ghost_centres
+from offline_training.perturbations.rain import SKY
 
 NAMES = list(PERTURBATIONS)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -174,6 +177,15 @@ def test_rain_is_streaks_along_one_direction():
     assert (rainy >= 39.5).all()  # drops show the bright sky
 
 
+def test_the_veil_of_rain_hides_what_is_far(monkeypatch):
+    monkeypatch.setattr(sys.modules['offline_training.perturbations.rain'], 'DROPS', 0)
+    rainy = linear(perturb('rain', with_sky(0), 1.0, 1))[:, 12:]
+    sky = SKY * linear(np.array(255))
+    expected = 1 - np.exp(-0.312 * 200**0.67 / 1000 * street_depth(90, 120)[:, 12:])
+    assert np.abs(rainy / sky - expected[..., None]).max() < 0.02
+    assert rainy[41].mean() > 3 * rainy[-1].mean() > 0
+
+
 def test_frost_grows_inwards_and_does_not_melt():
     image = street(3, 120, 160)
     early, late = (perturb('frost', image, s, 7).astype(int) - image for s in (0.2, 0.6))
@@ -319,6 +331,14 @@ def test_lens_flare_only_adds_light(seed):
     y, x = np.argwhere(sun > 250).mean(axis=0)
     assert 0 < y < 0.36 * 90
     assert 0.05 * 120 < x < 0.95 * 120
+
+
+@pytest.mark.parametrize(('blades', 'rays'), [(5, 10), (6, 6), (7, 14), (8, 8)])
+def test_a_flare_has_two_rays_per_pair_of_edges(blades, rays):
+    angle = np.linspace(0, 2 * np.pi, 7200, endpoint=False).astype(np.float32)
+    star = _star(np.random.default_rng(0), angle, np.full_like(angle, 0.2), blades)
+    bright = star > star.max() / 2
+    assert (bright & ~np.roll(bright, 1)).sum() == rays
 
 
 def test_ghosts_lie_on_the_line_from_the_sun_through_the_centre():
