@@ -39,8 +39,14 @@ def fit_fusion(
 
     Standardises by `normal` pixels without any pasted object. A map that would get a negative
     weight is left out and the rest refitted: a detector must never argue an anomaly away.
-    Raises CalibrationError if none is left.
+    Raises CalibrationError if none is left, or if all pixels are unknown or none is.
     """
+    share = float(np.mean(unknown > 0.5)) if unknown.size else 0.0
+    if not 0 < share < 1:
+        raise CalibrationError(
+            f'{share:.0%} of the pixels that count show a pasted object, so that there is nothing '
+            'to tell apart; give larger pictures with fewer void pixels'
+        )
     mean = [float(np.mean(normal[name])) for name in names]
     std = [max(float(np.std(normal[name])), 1e-6) for name in names]
     standard = np.stack(

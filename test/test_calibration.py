@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from offline_training.calibration import LEAST_THRESHOLD, calibrate_alarm, fit_fusion
+from offline_training.calibration import (
+    LEAST_THRESHOLD,
+    CalibrationError,
+    calibrate_alarm,
+    fit_fusion,
+)
 from offline_training.calibration import region_threshold as find_threshold
 from ros2_ood_monitor.fusion import frame_score, fused_logits, tail_scale
 from ros2_ood_monitor.supervision.cusum import LEAST_FRAMES, Cusum
@@ -24,6 +29,13 @@ def test_fusion_prefers_the_informative_map_and_never_argues_an_anomaly_away():
     maps = {name: value.astype(np.float32).reshape(40, 100) for name, value in values.items()}
     calibrated = 1 / (1 + np.exp(-fused_logits(maps, fusion).ravel()))
     assert calibrated.mean() == pytest.approx(unknown.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize('unknown', [np.zeros(9), np.ones(9), np.zeros(0)])
+def test_fusion_needs_unknown_pixels_and_others(unknown):
+    values = {'map': np.arange(len(unknown), dtype=float)}
+    with pytest.raises(CalibrationError, match='of the pixels that count show'):
+        fit_fusion(['map'], {'map': np.arange(9.0)}, values, unknown)
 
 
 def drives(count: int, frames: int, seed: int) -> list[list[float]]:

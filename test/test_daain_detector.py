@@ -178,6 +178,9 @@ def test_errors_say_what_to_do(tmp_path):
         Daain().score_map(watched, images)
     with pytest.raises(ValueError, match="flow is 'planar'; choose glow_linear"):
         Daain(flow='planar')
+    for settings in ({'points': 1}, {'blocks': 0}, {'hidden': 0}, {'epochs': 0}, {'grid': (2,)}):
+        with pytest.raises(ValueError, match=f'daain: {next(iter(settings))} is .*give'):
+            Daain(**settings)
     path = tmp_path / 'daain.safetensors'
     Daain().save(path)
     with pytest.raises(StorageError, match='never fitted'):

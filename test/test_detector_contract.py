@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import pickle
+import pkgutil
 import re
 import warnings
 from functools import cache
@@ -17,6 +20,7 @@ from colour_network import PATCH, normal_frames, pictures, watched_network
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from offline_training import detectors
 from offline_training.detectors import DETECTORS
 from offline_training.detectors.base import Detector, DetectorSpec, Frames, Watched
 from offline_training.onnx_gates import check_graph
@@ -55,8 +59,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     'daain': {'points': 64, 'blocks': 2, 'epochs': 2},
 }
 """Settings that make a detector small enough for 32x48 pictures; the default where absent."""
-NO_OBVIOUS_CASE: frozenset[str] = frozenset()
-"""Detectors that cannot be expected to understand eight pictures of coloured bands."""
 
 every_detector = pytest.mark.parametrize('name', DETECTORS)
 WATCHED = watched_network()
@@ -83,6 +85,20 @@ def assert_close(actual: list[Tensor], expected: list[Tensor], tolerance: float 
     for ours, theirs in zip(actual, expected, strict=True):
         span = float(theirs.max() - theirs.min()) + float(theirs.abs().max()) + 1e-6
         assert (ours - theirs).abs().max() <= tolerance * span
+
+
+def test_no_detector_is_forgotten():
+    for module in pkgutil.walk_packages(detectors.__path__, f'{detectors.__name__}.'):
+        importlib.import_module(module.name)
+    found, more = set(), {Detector}
+    while more:
+        more = {child for parent in more for child in parent.__subclasses__()}
+        found |= {
+            child for child in more
+            if child.__module__.startswith(detectors.__name__) and not inspect.isabstract(child)
+            and hasattr(child, 'spec')
+        }
+    assert found == set(DETECTORS.values())
 
 
 @every_detector
@@ -121,8 +137,6 @@ def test_scores_have_the_promised_shape(name):
 
 @every_detector
 def test_unknown_things_score_higher(name):
-    if name in NO_OBVIOUS_CASE:
-        pytest.skip(f'{name} learns nothing useful from eight pictures of coloured bands')
     detector, strange = fitted(name), pictures(unknown=True)
     normal = pictures(unknown=False)
     frame = detector.score_frame(WATCHED, strange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -259,8 +260,9 @@ def test_no_weight_noise_is_the_plain_entropy():
     plain = entropy(watched(images)[:, :CLASSES])
     assert torch.allclose(measures['predictive_entropy'], plain, atol=1e-5)
     assert measures['variance'].max() < 1e-12
-    with pytest.raises(ValueError, match='sigma'):
-        WeightNoise(sigma=-0.1)
+    for sigma in (-0.1, math.nan):
+        with pytest.raises(ValueError, match='sigma'):
+            WeightNoise(sigma=sigma)
 
 
 def test_mirrored_predictions_are_mirrored_back():

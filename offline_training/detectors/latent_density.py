@@ -268,7 +268,7 @@ class LaRED(LatentDensity):
         whiten: bool = True,
         bandwidth: float = 1.0,
     ):
-        if not bandwidth > 0:
+        if not 0 < bandwidth < math.inf:
             raise ValueError(f'lared has bandwidth {bandwidth}; give one above 0')
         super().__init__(
             tap, feature, samples, block_size, drop_prob, neighbors, components, batch_size, seed,

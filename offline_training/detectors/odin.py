@@ -34,8 +34,8 @@ class Odin(Detector):
 
     def __init__(self, temperature: float = 1000.0, epsilon: float = 0.0014):
         super().__init__(temperature=temperature, epsilon=epsilon)
-        if epsilon < 0:
-            raise ValueError(f'epsilon is {epsilon} but must not be negative; correct the setting')
+        if not 0 <= epsilon < torch.inf:
+            raise ValueError(f'epsilon is {epsilon} but must be 0 or more; correct the setting')
         self.temperature = positive(temperature)
         self.epsilon = epsilon
 

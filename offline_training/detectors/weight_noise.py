@@ -41,8 +41,8 @@ class WeightNoise(SampledDetector):
         seed: int = 0,
     ):
         super().__init__(measure, passes, seed, sigma=sigma)
-        if sigma < 0:
-            raise ValueError(f'sigma is {sigma} but must not be negative; correct the setting')
+        if not 0 <= sigma < torch.inf:
+            raise ValueError(f'sigma is {sigma} but must be 0 or more; correct the setting')
         self.sigma = sigma
 
     def samples(

@@ -90,6 +90,12 @@ class Daain(Detector):
                     f'daain: {setting} is {self.settings[setting]!r}; '
                     f'choose {", ".join(get_args(kinds))}'
                 )
+        for setting, least in (('points', 2), ('blocks', 1), ('hidden', 1), ('epochs', 1)):
+            value = self.settings[setting]
+            if value is not None and not value >= least:
+                raise ValueError(f'daain: {setting} is {value}; give {least} or more')
+        if len(grid) != 2 or min(grid) < 1:
+            raise ValueError(f'daain: grid is {list(grid)}; give rows and columns')
         self.key: SamplingKey | None = None
         self.scorer: SampleScorer | None = None
         self.history: FlowHistory | None = None
