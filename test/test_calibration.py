@@ -1,7 +1,10 @@
 """Fusion weights, region threshold and alarm rule learned from normal driving."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from offline_training.calibration import (
     LEAST_THRESHOLD,
@@ -10,6 +13,8 @@ from offline_training.calibration import (
     fit_fusion,
 )
 from offline_training.calibration import region_threshold as find_threshold
+from offline_training.config import Config
+from offline_training.stages.calibrate import _sequences
 from ros2_ood_monitor.fusion import frame_score, fused_logits, tail_scale
 from ros2_ood_monitor.supervision.cusum import LEAST_FRAMES, Cusum
 
@@ -100,3 +105,14 @@ def test_region_threshold_rises_until_normal_frames_are_quiet():
     noisy[:10, :10] = 0.85
     assert find_threshold([quiet] * 99, 0.5, 20) == 0.5
     assert find_threshold([quiet] * 9 + [noisy], 0.5, 20) == 0.9
+
+
+@pytest.mark.parametrize(('drives', 'warned'), [('aabb', False), (['', ''], True)])
+def test_frames_of_no_known_drive_are_warned_about(drives, warned, capsys):
+    context = SimpleNamespace(
+        val=[SimpleNamespace(sequence=drive) for drive in drives],
+        console=Console(width=200), config=Config(),
+    )
+    indices = [index for drive in _sequences(context) for index in drive]
+    assert indices == list(range(len(drives)))
+    assert ('does not say which frames are of one drive' in capsys.readouterr().out) == warned

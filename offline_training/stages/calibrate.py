@@ -107,4 +107,10 @@ def _drives(context: Context) -> Iterator[Iterator[NDArray[np.uint8]]]:
 def _sequences(context: Context) -> Sequence[list[int]]:
     """Indices of the validation frames, one list per drive, in order."""
     sequences = [context.val[index].sequence for index in range(len(context.val))]
+    if not all(sequences):
+        context.console.print(
+            'warning: the data set does not say which frames are of one drive; the certified rate '
+            f'holds only if the validation frames follow each other at '
+            f'{context.config.calibration.frame_rate:g} per second'
+        )
     return [list(group) for _, group in groupby(range(len(sequences)), sequences.__getitem__)]
