@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from offline_training.backbones import BACKBONES
 from offline_training.compare.config import load_compare_config
 from offline_training.config_file import load_config
+from offline_training.context import SEGMENTATION_SETS
 from offline_training.detectors import DETECTORS
 
 ROOT = Path(__file__).parent.parent
@@ -30,3 +32,9 @@ def test_every_comparison_can_be_read(path):
 def test_every_detector_is_compared_on_camvid():
     config = load_compare_config(ROOT / 'config' / 'compare' / 'camvid.yaml')
     assert {entry.detector for entry in config.detectors.values()} == set(DETECTORS)
+
+
+def test_the_front_page_names_all_data_sets_and_networks():
+    page = (ROOT / 'README.md').read_text(encoding='utf-8')
+    for name in [*SEGMENTATION_SETS, *BACKBONES]:
+        assert f'`{name.removesuffix("_dropblock")}`' in page
