@@ -14,7 +14,7 @@ from offline_training.attacks.universal import (
     data_prior,
     load_perturbation,
     log_activation,
-    perturb,
+    perturbed,
     range_prior,
     save_perturbation,
     universal_perturbation,
@@ -100,8 +100,8 @@ def test_degrades_frames_it_has_never_seen(network, prior):
     clean = accuracy(network, images, labels)
     order = torch.randperm(perturbation.numel(), generator=generator)
     shuffled = perturbation.flatten()[order].view_as(perturbation)
-    noisy = accuracy(network, perturb(images, shuffled), labels)
-    attacked = accuracy(network, perturb(images, perturbation), labels)
+    noisy = accuracy(network, perturbed(images, shuffled), labels)
+    attacked = accuracy(network, perturbed(images, perturbation), labels)
     assert clean > 0.9
     # The same values in another order are noise of the same strength.
     assert attacked < noisy - 0.1
@@ -119,7 +119,7 @@ def test_activations_rise(network):
     _, images, _ = frames(8, 3)
     with torch.no_grad():
         plain = log_activation(network.features(images)[1])
-        driven = log_activation(network.features(perturb(images, perturbation))[1])
+        driven = log_activation(network.features(perturbed(images, perturbation))[1])
     assert driven > plain + 0.5
 
 
@@ -205,10 +205,10 @@ def test_data_prior_draws_the_frames_themselves():
 
 def test_perturb_clips_and_refuses_another_size():
     images = torch.tensor([[[[0.0, 128.0, 255.0]]]]).expand(2, 3, 1, 3)
-    moved = perturb(images, torch.full((3, 1, 3), 10.0))
+    moved = perturbed(images, torch.full((3, 1, 3), 10.0))
     assert moved[0, 0, 0].tolist() == [10, 138, 255]
     with pytest.raises(ValueError, match='make one for this size'):
-        perturb(images, torch.zeros(3, 4, 4))
+        perturbed(images, torch.zeros(3, 4, 4))
 
 
 def test_saved_perturbation_comes_back(tmp_path):

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_training.attacks.silhouettes import silhouette
-from offline_training.attacks.textures import fractal_noise, texture
+from offline_training.attacks.textures import texture
+from offline_training.fractal_noise import fractal_noise
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.uint8]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.attacks.textures import fractal_noise
+from offline_training.fractal_noise import fractal_noise
 
 Mask = NDArray[np.uint8]
 

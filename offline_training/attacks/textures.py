@@ -9,27 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_training.fractal_noise import fractal_noise
+
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
-
-
-def fractal_noise(
-    rng: np.random.Generator, height: int, width: int, roughness: float, stretch: float = 1.0
-) -> Float:
-    """Sum octaves of smooth noise: float32 (height, width) with zero mean and unit variance.
-
-    `roughness` is the gain per octave (0 smooth .. 1 rough); `stretch` > 1 makes fibres.
-    """
-    total = np.zeros((height, width), np.float32)
-    size = 2
-    gain = 1.0
-    while size < max(height, width):
-        rows, columns = max(2, min(size, height)), max(2, min(int(size / stretch), width))
-        grid = rng.standard_normal((rows, columns)).astype(np.float32)
-        total += gain * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-        gain *= roughness
-        size *= 2
-    return (total - total.mean()) / (total.std() + 1e-6)
 
 
 def _palette(rng: np.random.Generator, count: int) -> Float:

@@ -59,7 +59,7 @@ def data_prior(batch: int, frames: Sequence[NDArray[np.uint8]]) -> Backgrounds:
     return draw
 
 
-def perturb(images: Tensor, perturbation: Tensor) -> Tensor:
+def perturbed(images: Tensor, perturbation: Tensor) -> Tensor:
     """Add the perturbation (3, H, W) to pictures (B, 3, H, W) and clip to 0..255.
 
     Raises:
@@ -122,14 +122,14 @@ def universal_perturbation(
     for step in range(1, steps + 1):
         pictures = backgrounds(generator).to(device)
         with torch.enable_grad():
-            loss = -log_activation(features(perturb(pictures, delta))[1])
+            loss = -log_activation(features(perturbed(pictures, delta))[1])
             (delta.grad,) = torch.autograd.grad(loss, delta)
         optimizer.step()
         with torch.no_grad():
             delta.clamp_(-epsilon, epsilon)
             if step % PATIENCE and step != steps:
                 continue
-            changed = features(perturb(held_out, delta))[0].argmax(dim=1) != answer
+            changed = features(perturbed(held_out, delta))[0].argmax(dim=1) != answer
             fooled = changed.float().mean().item()
             if fooled > most_fooled:
                 best, most_fooled = delta.detach().clone(), fooled

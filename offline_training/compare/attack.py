@@ -29,7 +29,7 @@ from offline_training.attacks.pgd import pgd
 from offline_training.attacks.universal import (
     data_prior,
     load_perturbation,
-    perturb,
+    perturbed,
     save_perturbation,
     universal_perturbation,
 )
@@ -113,7 +113,7 @@ def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
             ))
         return load_perturbation(path)
 
-    return lambda images, labels, generator: perturb(images, delta())
+    return lambda images, labels, generator: perturbed(images, delta())
 
 
 def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:

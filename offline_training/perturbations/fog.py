@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline_training.attacks.textures import fractal_noise
+from offline_training.fractal_noise import fractal_noise
 from offline_training.perturbations.base import Image, checked
 from offline_training.perturbations.depth import street_depth
 from offline_training.perturbations.light import ambient_light, to_display, to_linear
