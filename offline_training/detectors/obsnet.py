@@ -43,6 +43,9 @@ class ObsNet(NetworkDetector):
     the target's own softmax, and the observer learns what these leave open: a short training then
     ends above the softmax instead of having to learn it first.
 
+    Other departures: the observer has the dropout of the target instead of 0.1 throughout, and
+    learns from pasted objects, too, by AdamW.
+
     Raises:
         ValueError: a setting is out of its range, or the observer would see nothing.
     """

@@ -40,7 +40,7 @@ class Daain(Detector):
     convolutions, batch normalisations); `points`, or `radius` in raw indices, the density of the
     sampling key; `flow`, `blocks`, `hidden` and `grid` (rows, columns; only for flows with
     convolutions) the flow; `classifier` the score; `epochs` the longest training; `seed` the key,
-    the permutations and the training: it is the secret.
+    the permutations and the training: it is the secret, so choose one of your own.
 
     What goes into batch normalisations is nearly Gaussian; what comes out of rectifiers is cut off
     at zero, which no affine flow undoes. A network without any needs other `layers`.
