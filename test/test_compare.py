@@ -18,6 +18,7 @@ from offline_training.config import Config
 from offline_training.data.base import VOID
 from offline_training.detectors.base import Watched
 from offline_training.detectors.logit_scores import MaxSoftmax
+from offline_training.evaluation.segmentation import ConfusionMatrix
 from offline_training.normalization import Normalize
 from offline_training.storage import read_tensors
 
@@ -131,6 +132,20 @@ def test_every_applicable_detector_has_every_set(finished):
         text = (finished / 'out' / name).read_text()
         assert 'larem_mean' in text
         assert 'vertical' in text
+
+
+def test_attacked_frames_are_compared_with_the_same_frames_before(finished, data_root):
+    whole, *disturbed = json.loads((finished / 'out' / 'table.json').read_text())['segmentation']
+    predicted = read_tensors(finished / 'out' / 'scores' / 'normal' / 'network.safetensors')
+    guesses = predicted['predictions'].numpy()
+    paths = sorted((data_root / 'camvid' / 'testannot').iterdir())
+    labels = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths])
+    labels[labels == 11] = 255
+    assert whole['clean'] is None
+    for each, every in zip(disturbed, (2, 2, 4), strict=True):
+        matrix = ConfusionMatrix(11)
+        matrix.update(labels[::every], guesses[::every])
+        assert each['clean']['miou'] == matrix.miou() != whole['miou']
 
 
 def test_pixel_measures_follow_the_stored_maps(finished, data_root):

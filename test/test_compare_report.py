@@ -127,8 +127,14 @@ def table() -> dict:
         'sets': sets,
         'results': [result(name, one['name'], rng) for one in sets for name in DETECTORS],
         'segmentation': [
-            {'name': 'clean', 'miou': 0.6, 'iou': {'sky': 0.9, 'road': 0.3}, 'psnr': None},
-            {'name': 'fgsm', 'miou': 0.15, 'iou': {'sky': 0.25, 'road': None}, 'psnr': 18.2},
+            {
+                'name': 'clean', 'miou': 0.5, 'iou': {'sky': 0.8, 'road': 0.2}, 'psnr': None,
+                'clean': None,
+            },
+            {
+                'name': 'fgsm', 'miou': 0.15, 'iou': {'sky': 0.25, 'road': None}, 'psnr': 18.2,
+                'clean': {'miou': 0.6, 'iou': {'sky': 0.9, 'road': 0.3}},
+            },
         ],
     }
 
@@ -247,6 +253,7 @@ def test_hostile_names_stay_text(table, curves, panels):
     table['segmentation'][1]['name'] = HOSTILE
     for row in table['segmentation']:
         row['iou'][HOSTILE] = 0.5
+    table['segmentation'][1]['clean']['iou'][HOSTILE] = 0.5
     panels.append(Panel(HOSTILE, HOSTILE, 'best', [(HOSTILE, panels[0].images[0][1])]))
     tree = Tree(report_html(table, curves, panels))
     assert renamed in tree.root['text']

@@ -27,7 +27,12 @@ from offline_training.compare.report.html_page import write_report
 from offline_training.compare.report.markdown import table_markdown
 from offline_training.compare.report.panels import Panel
 from offline_training.compare.run_detectors import run_digest
-from offline_training.compare.scoring import judge, read_predictions, read_scores
+from offline_training.compare.scoring import (
+    confusion,
+    judge,
+    read_predictions,
+    read_scores,
+)
 from offline_training.compare.sources import (
     Source,
     attacked_source,
@@ -38,6 +43,7 @@ from offline_training.compare.table import comparison_table
 from offline_training.compare.truth import Question, frame_question, pixel_questions
 from offline_training.compare.watching import Experiment, open_experiment, training_frames
 from offline_training.detectors.base import Detector, Frames
+from offline_training.evaluation.segmentation import ConfusionMatrix
 from offline_training.progress import progress
 from offline_training.storage import StorageError, read_json, write_json, write_text
 
@@ -101,7 +107,10 @@ def run_comparison(
     facts = {
         source.name: read_json(scores / source.name / 'network.json') for source in sources.judged
     }
-    table = comparison_table(config, experiment, fitted, cost, questions, results, facts)
+    table = comparison_table(
+        config, experiment, fitted, cost, questions, results, facts,
+        _undisturbed(sources, scores, len(experiment.class_names)),
+    )
     curves = {
         name: {detector: result['curves'] for detector, result in by_detector.items()}
         for name, by_detector in results.items()
@@ -235,6 +244,15 @@ def _measure(
                     write_json(path, measure(question, name))
                 results[question.name][name] = read_json(path)
     return questions, results
+
+
+def _undisturbed(
+    sources: Sources, scores: Path, num_classes: int
+) -> dict[str, ConfusionMatrix]:
+    """Return what the network says of the scenes of every disturbed source before that."""
+    predictions = read_predictions(scores / sources.normal.name)
+    count = cache(partial(confusion, sources.normal, predictions, num_classes))
+    return {source.name: count(source.settings['every']) for source in sources.disturbed}
 
 
 def _up_to_date(path: Path, made_from: Sequence[Path]) -> bool:

@@ -132,6 +132,18 @@ def read_predictions(folder: Path) -> np.ndarray:
     return read_tensors(folder / f'{NETWORK}.safetensors')['predictions'].numpy()
 
 
+def confusion(
+    source: Source, predictions: np.ndarray, num_classes: int, every: int
+) -> ConfusionMatrix:
+    """Count truth against `predictions` (N, H, W) on every so many-th frame of a source."""
+    matrix = ConfusionMatrix(num_classes)
+    for index in range(0, source.count, every):
+        labels = source.read(index).labels
+        assert labels is not None
+        matrix.update(labels, labels_at_size(predictions[index], labels.shape))
+    return matrix
+
+
 class _Facts:
     """What is known of a source besides the scores."""
 

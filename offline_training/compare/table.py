@@ -29,8 +29,12 @@ def comparison_table(
     questions: Sequence[Question],
     results: Mapping[str, Mapping[str, Mapping[str, Any]]],
     facts: Mapping[str, Mapping[str, Any]],
+    undisturbed: Mapping[str, ConfusionMatrix],
 ) -> dict[str, Any]:
-    """Return network, detectors, sets, results and segmentation; times in ms, measures in 0..1."""
+    """Return network, detectors, sets, results and segmentation; times in ms, measures in 0..1.
+
+    `undisturbed` counts, for every disturbed source, the same frames before they were disturbed.
+    """
     size = experiment.config.input
     counts = {name: len(each['names']) for name, each in facts.items()}
     return {
@@ -69,7 +73,10 @@ def comparison_table(
         'segmentation': [
             _segmentation('clean', facts['normal'], experiment.class_names),
             *(
-                _segmentation(name, facts[name], experiment.class_names)
+                {
+                    **_segmentation(name, facts[name], experiment.class_names),
+                    'clean': _iou(undisturbed[name], experiment.class_names),
+                }
                 for name in (*config.perturbations.names, *config.attacks)
             ),
         ],
@@ -96,11 +103,15 @@ def _row(name: str, kind: str, fitted: Fitted, ms: float | None) -> dict[str, An
 def _segmentation(
     name: str, facts: Mapping[str, Any], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Return IoU per class with void as false positive, as the ESPNet paper counts."""
     matrix = ConfusionMatrix(len(class_names))
     matrix.counts = np.array(facts['confusion'], dtype=np.int64)
+    return {'name': name, **_iou(matrix, class_names), 'psnr': facts['psnr'], 'clean': None}
+
+
+def _iou(matrix: ConfusionMatrix, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return IoU per class with void as false positive, as the ESPNet paper counts."""
     iou = {
         each: None if np.isnan(value) else float(value)
         for each, value in zip(class_names, matrix.iou(), strict=True)
     }
-    return {'name': name, 'miou': matrix.miou(), 'iou': iou, 'psnr': facts['psnr']}
+    return {'miou': matrix.miou(), 'iou': iou}

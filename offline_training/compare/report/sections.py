@@ -196,23 +196,21 @@ def _reliability(
 
 
 def segmentation(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return per-class IoU before and after each attack; '' without a clean row."""
-    clean = next((row for row in rows if row['name'] == 'clean'), None)
-    if clean is None:
+    """Return per-class IoU before and after each attack, on the same frames; '' without rows."""
+    if not rows:
         return ''
-    before = finite(clean['miou'])
     lines, parts = [], []
     for row in rows:
-        after = finite(row['miou'])
+        clean, after, noise = row['clean'], finite(row['miou']), finite(row['psnr'])
+        before = None if clean is None else finite(clean['miou'])
         change = after / before - 1 if before and after is not None else None
-        lost = '' if row is clean else percent(change).replace('-', '−')
-        noise = finite(row.get('psnr'))
         lines.append(
             f'<tr><th class="name" scope="row">{escape(row["name"])}</th>'
-            f'<td>{percent(after)}</td><td>{lost}</td>'
+            f'<td>{percent(after)}</td><td>{"" if clean is None else percent(before)}</td>'
+            f'<td>{"" if clean is None else percent(change).replace("-", "−")}</td>'
             f'<td>{"" if noise is None else f"{noise:.1f}"}</td></tr>'
         )
-        if row is not clean:
+        if clean is not None:
             parts.append(
                 f'<figure><figcaption>{escape(row["name"])} <span class="value">mIoU '
                 f'{percent(before)} → {percent(after)}</span></figcaption>'
@@ -220,12 +218,13 @@ def segmentation(rows: Sequence[Mapping[str, Any]]) -> str:
             )
     table = (
         '<div class="scroll"><table class="short"><thead><tr><th class="name">Frames</th>'
-        '<th>mIoU, %</th><th>Change, %</th><th>PSNR, dB</th></tr></thead>'
+        '<th>mIoU, %</th><th>same frames, clean, %</th><th>Change, %</th><th>PSNR, dB</th>'
+        '</tr></thead>'
         f'<tbody>{"".join(lines)}</tbody></table></div>'
     )
     return (
-        '<p>Intersection over union per class: the pale bar is the clean frames, the coloured '
-        f'bar the attacked ones.</p>{table}<div class="bars">{"".join(parts)}</div>'
+        '<p>Intersection over union per class: the pale bar is the same frames clean, the '
+        f'coloured bar the disturbed ones.</p>{table}<div class="bars">{"".join(parts)}</div>'
     )
 
 
