@@ -64,7 +64,9 @@ def fit_all(
         try:
             watched = experiment.watched
             if not (run and take_from_run(name, detector, run, watched)):
-                detector.fit(watched, frames())
+                normal = frames()
+                started = time.perf_counter()  # reading the frames is not fitting
+                detector.fit(watched, normal)
             detector.eval()
         except NotApplicableError as error:
             skipped = str(error)
