@@ -298,6 +298,21 @@ def test_an_added_frame_is_seen(copied, data_root, tmp_path, capsys):
     assert 'another count' in capsys.readouterr().err
 
 
+def test_the_network_of_a_run_is_watched(copied, data_root, capsys):
+    run = copied / 'run'
+    run.mkdir()
+    shutil.copy(copied / 'experiment.yaml', run / 'config.yaml')
+    shutil.copy(data_root / 'net.safetensors', run / 'backbone.safetensors')
+    (run / 'backbone.json').write_text('{"architecture": "espnet", "num_classes": 12}')
+    config = write_config(copied, detectors={'msp': {}, 'dense_flow': {}})
+    more = (copied / 'watched', '--run', str(run))
+    assert compare(config, data_root, *more, '--detectors', 'msp') == 0
+    table = json.loads((copied / 'watched' / 'table.json').read_text())
+    assert table['network']['weights'] == 'training run run'
+    assert compare(config, data_root, *more) == 2
+    assert 'flow.safetensors does not exist; run the stage' in capsys.readouterr().err
+
+
 def test_maps_may_have_the_size_of_the_network(copied, data_root, capsys):
     config = write_config(copied, map_stride=1)
     assert compare(config, data_root, copied / 'out') == 2
