@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from offline_training.backbones import build_backbone
 from offline_training.compare.__main__ import main
 from offline_training.compare.scoring import RememberingWatched
+from offline_training.compare.sources import JudgedFrame, Source, perturbed_source
 from offline_training.config import Config
 from offline_training.data.base import VOID
 from offline_training.detectors.base import Watched
@@ -146,6 +147,20 @@ def test_attacked_frames_are_compared_with_the_same_frames_before(finished, data
         matrix = ConfusionMatrix(11)
         matrix.update(labels[::every], guesses[::every])
         assert each['clean']['miou'] == matrix.miou() != whole['miou']
+
+
+@pytest.mark.parametrize('name', ['vertical_flip', 'fog'])
+def test_labels_follow_their_pixels(name):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    labels = rng.integers(0, 11, (HEIGHT, WIDTH), np.uint8)
+    normal = Source(
+        'normal', 'normal', 1, lambda _: JudgedFrame('a', image, labels), {}, maps=True
+    )
+    turned = perturbed_source(name, normal, 0.6, 1, 0, bgr=True).read(0)
+    flipped = name == 'vertical_flip'
+    assert np.array_equal(turned.image, image[::-1]) == flipped
+    assert np.array_equal(turned.labels, labels[::-1] if flipped else labels)
 
 
 def test_pixel_measures_follow_the_stored_maps(finished, data_root):

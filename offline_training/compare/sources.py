@@ -97,7 +97,10 @@ def perturbed_source(
         changed = perturb(name, np.ascontiguousarray(image), severity, seed + index * every)
         if bgr:
             changed = np.ascontiguousarray(changed[..., ::-1])
-        return JudgedFrame(frame.name, changed, frame.labels, psnr=_likeness(frame.image, changed))
+        labels = frame.labels
+        if labels is not None and name == 'vertical_flip':
+            labels = np.ascontiguousarray(labels[::-1])
+        return JudgedFrame(frame.name, changed, labels, psnr=_likeness(frame.image, changed))
 
     settings = {
         'perturbation': name, 'severity': severity, 'every': every, 'seed': seed,
