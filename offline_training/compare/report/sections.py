@@ -233,7 +233,7 @@ def panel_figures(panels: Sequence[Panel]) -> str:
     parts = []
     for panel in panels:
         pictures = ''.join(
-            f'<div><img alt="{escape(f"{panel.title}: {label}")}" src="{_data_uri(image)}" '
+            f'<div><img alt="{escape(f"{panel.title} {label}".strip())}" src="{_data_uri(image)}" '
             f'width="{image.shape[1]}" height="{image.shape[0]}">'
             f'<span>{escape(label)}</span></div>'
             for label, image in panel.images
