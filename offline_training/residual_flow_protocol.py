@@ -40,7 +40,7 @@ from offline_training.evaluation.pixel_curve import PixelCurve
 from offline_training.normalization import Normalize
 from offline_training.storage import (
     StorageError,
-    read_json,
+    keep_settings,
     read_tensors,
     write_json,
     write_tensors,
@@ -128,7 +128,7 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
         'batch_size': options.batch_size, 'pictures': options.pictures, 'seed': options.seed,
         'magnitudes': options.magnitudes,
     }
-    _check_same(settings, options.output / 'settings.json')
+    keep_settings(options.output / 'settings.json', settings, 'a comparison')
     torch.manual_seed(options.seed)
     network = build_classifier(options.network, len(dataset.class_names)).to(device)
     normalize = Normalize(InputConfig(SIDE, SIDE, 'rgb', MEAN, STD)).to(device)
@@ -211,19 +211,6 @@ def _measures(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> dict
     return curve.measures()
 
 
-def _check_same(settings: Mapping[str, Any], path: Path) -> None:
-    if not path.is_file():
-        write_json(path, settings)
-        return
-    stored = read_json(path)
-    for key, value in settings.items():
-        if stored.get(key) != value:
-            raise StorageError(
-                f'{path.parent} was filled with another {key} ({stored.get(key)!r}, not '
-                f'{value!r}); choose another --output'
-            )
-
-
 def _print_table(table: Mapping[str, Any], console: Console) -> None:
     shown = Table(title=f'{table["inside"]}, accuracy {100 * table["accuracy"]:.2f} %')
     shown.add_column('outside, detector')
@@ -267,9 +254,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not 1 or more')
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -27,12 +26,7 @@ from offline_training.compare.report.html_page import write_report
 from offline_training.compare.report.markdown import table_markdown
 from offline_training.compare.report.panels import Panel
 from offline_training.compare.run_detectors import run_digest
-from offline_training.compare.scoring import (
-    confusion,
-    judge,
-    read_predictions,
-    read_scores,
-)
+from offline_training.compare.scoring import confusion, judge, read_predictions, read_scores
 from offline_training.compare.sources import (
     Source,
     attacked_source,
@@ -45,7 +39,7 @@ from offline_training.compare.watching import Experiment, open_experiment, train
 from offline_training.detectors.base import Detector, Frames
 from offline_training.evaluation.segmentation import ConfusionMatrix
 from offline_training.progress import progress
-from offline_training.storage import StorageError, read_json, write_json, write_text
+from offline_training.storage import keep_settings, read_json, write_json, write_text
 
 Results = dict[str, dict[str, dict[str, Any]]]
 """What was measured, by set and detector."""
@@ -138,16 +132,7 @@ def _check_basis(config: CompareConfig, experiment: Experiment, path: Path) -> N
         'seed': config.seed,
         'resamples': config.resamples,
     }
-    if not path.is_file():
-        write_json(path, basis)
-        return
-    stored = read_json(path)
-    for key, value in json.loads(json.dumps(basis)).items():
-        if stored.get(key) != value:
-            raise StorageError(
-                f'{path.parent} holds a comparison with another {key} ({stored.get(key)}, not '
-                f'{value}); choose another --output'
-            )
+    keep_settings(path, basis, 'a comparison')
 
 
 def _open_sources(

@@ -8,7 +8,6 @@ so they can change without judging again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,7 @@ from offline_training.compare.sources import JudgedFrame, Source
 from offline_training.data.base import VOID, labels_at_size
 from offline_training.detectors.base import Detector, Watched, top_mean
 from offline_training.evaluation.segmentation import ConfusionMatrix
-from offline_training.storage import (
-    StorageError,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from offline_training.storage import keep_settings, read_tensors, write_json, write_tensors
 
 NETWORK = 'network'
 """Stored beside the detectors: what the watched network itself said."""
@@ -78,7 +71,7 @@ def judge(
     settings = {**source.settings, 'count': source.count}
     if source.maps:
         settings['map_stride'] = map_stride
-    _check_same(source.name, settings, folder / 'settings.json')
+    keep_settings(folder / 'settings.json', settings, f'scores of {source.name!r}')
     missing = {
         name: detector for name, detector in detectors.items()
         if not (folder / f'{name}.safetensors').is_file()
@@ -190,18 +183,3 @@ def _resized(score_map: Tensor, rows: int, columns: int) -> Tensor:
     elif score_map.shape[1] < rows:
         score_map = F.interpolate(score_map[:, None], (rows, columns), mode='bilinear')[:, 0]
     return score_map[0].float().cpu()
-
-
-def _check_same(name: str, settings: Mapping[str, Any], path: Path) -> None:
-    """Write the settings before any score is, so that scores without them cannot be."""
-    if not path.is_file():
-        write_json(path, settings)
-        return
-    stored, wanted = read_json(path), json.loads(json.dumps(settings))
-    for key in {**stored, **wanted}:
-        if stored.get(key) != wanted.get(key):
-            raise StorageError(
-                f'{path.parent} holds scores of {name!r} made with another {key} '
-                f'({stored.get(key)!r}) than {wanted.get(key)!r}; delete this folder or choose '
-                'another --output'
-            )

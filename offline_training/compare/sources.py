@@ -19,7 +19,7 @@ from offline_training.config import Config
 from offline_training.context import SEGMENTATION_SETS, network_image
 from offline_training.data.base import VOID, anomaly_sample, labels_at_size
 from offline_training.data.folder import AnomalyFolder
-from offline_training.perturbations import perturb
+from offline_training.perturbations import PERTURBATIONS, perturb
 
 UInt8Array = NDArray[np.uint8]
 Group = Literal['normal', 'objects', 'natural', 'attack']
@@ -98,8 +98,10 @@ def perturbed_source(
         if bgr:
             changed = np.ascontiguousarray(changed[..., ::-1])
         labels = frame.labels
-        if labels is not None and name == 'vertical_flip':
-            labels = np.ascontiguousarray(labels[::-1])
+        if labels is not None and PERTURBATIONS[name].family == 'geometry':
+            # What moves pixels moves their labels.
+            layers = labels[..., None].repeat(3, axis=2)
+            labels = perturb(name, layers, severity, seed + index * every)[..., 0]
         return JudgedFrame(frame.name, changed, labels, psnr=_likeness(frame.image, changed))
 
     settings = {
