@@ -38,6 +38,7 @@ test-ros:  ## the tests that need a sourced ROS 2
 	$(PYTHON) -m pytest -m ros
 
 lint: install  ## ruff and mypy only
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

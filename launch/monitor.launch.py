@@ -148,9 +148,11 @@ def start(context: LaunchContext) -> list[Action]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([
-        # One write for each line, so that lines of several nodes do not mix.
-        SetEnvironmentVariable('RCUTILS_LOGGING_BUFFERED_STREAM', '1'),
-        *arguments(),
-        OpaqueFunction(function=start),
-    ])
+    return LaunchDescription(
+        [
+            # One write for each line, so that lines of several nodes do not mix.
+            SetEnvironmentVariable('RCUTILS_LOGGING_BUFFERED_STREAM', '1'),
+            *arguments(),
+            OpaqueFunction(function=start),
+        ]
+    )

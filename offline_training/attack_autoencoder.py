@@ -75,8 +75,12 @@ USER_ERRORS = (ConfigError, DataError, StorageError, FloatingPointError)
 
 
 def train(
-    config: Config, weights: Path, attack: AttackSettings, victim: VictimSettings | None,
-    output: Path, resume: bool,
+    config: Config,
+    weights: Path,
+    attack: AttackSettings,
+    victim: VictimSettings | None,
+    output: Path,
+    resume: bool,
 ) -> dict[str, Any]:
     """Write attacker.safetensors, attacker.onnx, training.json, and with `victim` its copy.
 
@@ -92,7 +96,9 @@ def train(
     if not resume and folder.is_dir():
         shutil.rmtree(folder)
     record: dict[str, Any] = {
-        'attack': dataclasses.asdict(attack), 'weights': weights.name, 'config': config.name,
+        'attack': dataclasses.asdict(attack),
+        'weights': weights.name,
+        'config': config.name,
     }
     with context.progress() as bars:
         if victim is None:
@@ -118,9 +124,7 @@ def train(
             write_tensors(output / 'victim.safetensors', hardened.state_dict())
     attacker = in_color_order(attacker.cpu(), config.input.color_order)
     save_attacker(output / 'attacker.safetensors', attacker)
-    export_attacker(
-        output / 'attacker.onnx', attacker, config.input.height, config.input.width
-    )
+    export_attacker(output / 'attacker.onnx', attacker, config.input.height, config.input.width)
     write_json(output / 'training.json', record)
     return record
 
@@ -157,7 +161,10 @@ def apply(attacker: MaliciousAutoencoder, images: Path, output: Path) -> dict[st
 
 
 def report(
-    config: Config, weights: Path, attacker: MaliciousAutoencoder, split: Split,
+    config: Config,
+    weights: Path,
+    attacker: MaliciousAutoencoder,
+    split: Split,
     protocol: VoidProtocol,
 ) -> dict[str, Any]:
     """Return the IoU per class of one split before and after the attack, and the PSNR."""
@@ -169,7 +176,8 @@ def report(
     after = answers(watched, _samples(dataset, config, f'{split} attacked'), attacker)
     return {
         **damage_report(before, after, names, protocol),
-        'split': split, 'weights': weights.name,
+        'split': split,
+        'weights': weights.name,
     }
 
 
@@ -183,8 +191,10 @@ def _samples(
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        prog='python -m offline_training.attack_autoencoder', description=__doc__,
-        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog='python -m offline_training.attack_autoencoder',
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest='command', required=True)
     network = argparse.ArgumentParser(add_help=False)
@@ -195,8 +205,13 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     learn = commands.add_parser(
         'train', parents=[network], help='train an attacker', allow_abbrev=False
     )
-    learn.add_argument('--psnr', type=float, required=True, metavar='DB',
-                       help='least PSNR of attacked frames: 18 is visible, 30 hardly')
+    learn.add_argument(
+        '--psnr',
+        type=float,
+        required=True,
+        metavar='DB',
+        help='least PSNR of attacked frames: 18 is visible, 30 hardly',
+    )
     defaults, resisting = AttackSettings(psnr=30), VictimSettings(rounds=1)
     for name, kind, text in (
         ('steps', int, 'batches the attacker learns from'),
@@ -206,28 +221,50 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
         ('validate_every', int, 'steps between validations'),
         ('seed', int, 'seed of the batches'),
     ):
-        learn.add_argument('--' + name.replace('_', '-'), type=kind,
-                           default=getattr(defaults, name), help=f'{text} (%(default)s)')
-    learn.add_argument('--rounds', type=int, default=0,
-                       help='train the victim against the attacker, so many times in turn (0)')
-    learn.add_argument('--victim-steps', type=int, default=resisting.steps,
-                       help='batches the victim learns from per round (%(default)s)')
-    learn.add_argument('--victim-learning-rate', type=float, default=resisting.learning_rate,
-                       help='(%(default)s)')
+        learn.add_argument(
+            '--' + name.replace('_', '-'),
+            type=kind,
+            default=getattr(defaults, name),
+            help=f'{text} (%(default)s)',
+        )
+    learn.add_argument(
+        '--rounds',
+        type=int,
+        default=0,
+        help='train the victim against the attacker, so many times in turn (0)',
+    )
+    learn.add_argument(
+        '--victim-steps',
+        type=int,
+        default=resisting.steps,
+        help='batches the victim learns from per round (%(default)s)',
+    )
+    learn.add_argument(
+        '--victim-learning-rate', type=float, default=resisting.learning_rate, help='(%(default)s)'
+    )
     learn.add_argument('--resume', action='store_true', help='continue an interrupted training')
-    redraw = commands.add_parser('apply', help='attack the pictures of a folder',
-                                 allow_abbrev=False)
+    redraw = commands.add_parser(
+        'apply', help='attack the pictures of a folder', allow_abbrev=False
+    )
     redraw.add_argument('--images', type=Path, required=True, help='folder of pictures')
     redraw.add_argument('--output', type=Path, required=True, help='folder of the PNG files')
     damage = commands.add_parser(
         'report', parents=[network], help='IoU before and after', allow_abbrev=False
     )
     damage.add_argument('--split', choices=('train', 'val', 'test'), default='val')
-    damage.add_argument('--protocol', choices=VOID_PROTOCOLS, default=VOID_PROTOCOLS[0],
-                        help='what void counts as (%(default)s)')
+    damage.add_argument(
+        '--protocol',
+        choices=VOID_PROTOCOLS,
+        default=VOID_PROTOCOLS[0],
+        help='what void counts as (%(default)s)',
+    )
     for command in (redraw, damage):
-        command.add_argument('--attacker', type=Path, required=True,
-                             help='attacker.safetensors, or the public mal.pt')
+        command.add_argument(
+            '--attacker',
+            type=Path,
+            required=True,
+            help='attacker.safetensors, or the public mal.pt',
+        )
     options, overrides = parser.parse_known_args(argv)
     if overrides and options.command == 'apply':
         parser.error(f'unrecognized arguments: {" ".join(overrides)}')
@@ -249,21 +286,26 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
         torch.set_num_threads(config.threads)
     if options.command == 'report':
         result = report(
-            config, options.weights, load_attacker(options.attacker), options.split,
+            config,
+            options.weights,
+            load_attacker(options.attacker),
+            options.split,
             options.protocol,
         )
         Console(stderr=True).print(damage_table(result))
         write_json(options.output / 'report.json', result)
         draw_iou_bars(options.output / 'iou.png', result)
-        sys.stdout.write(json.dumps(
-            {key: result[key] for key in ('psnr', 'mean_psnr', 'relative_fall')}
-        ) + '\n')
+        sys.stdout.write(
+            json.dumps({key: result[key] for key in ('psnr', 'mean_psnr', 'relative_fall')}) + '\n'
+        )
         return
     try:
         names = [item.name for item in dataclasses.fields(AttackSettings)]
         attack = AttackSettings(**{name: getattr(options, name) for name in names})
-        victim = None if options.rounds == 0 else VictimSettings(
-            options.rounds, options.victim_steps, options.victim_learning_rate
+        victim = (
+            None
+            if options.rounds == 0
+            else VictimSettings(options.rounds, options.victim_steps, options.victim_learning_rate)
         )
     except ValueError as error:
         raise ConfigError(f'{error}; correct the command line') from None

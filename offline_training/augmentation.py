@@ -86,9 +86,7 @@ def augment(
 ) -> tuple[UInt8Array, UInt8Array]:
     """Return one augmented image (H, W, 3) of the phase's crop size and its labels (H, W)."""
     scale = (phase.min_scale, phase.max_scale)
-    image, labels = random_crop(
-        image, labels, phase.crop_width, phase.crop_height, scale, rng
-    )
+    image, labels = random_crop(image, labels, phase.crop_width, phase.crop_height, scale, rng)
     if config.flip and rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
     return photometric(np.ascontiguousarray(image), config, rng), np.ascontiguousarray(labels)

@@ -18,8 +18,10 @@ class ConfigError(ValueError):
 def _check(section: str, key: str, value: Any, ok: bool, allowed: str) -> None:
     if not ok:
         name = f'{section}.{key}' if section else key
-        raise ConfigError(f'{name} is {value!r} but must be {allowed}; correct it in the '
-                          'configuration or on the command line')
+        raise ConfigError(
+            f'{name} is {value!r} but must be {allowed}; correct it in the '
+            'configuration or on the command line'
+        )
 
 
 def _between(section: str, config: Any, low: float, high: float, *keys: str) -> None:
@@ -33,8 +35,16 @@ class DataConfig:
     """Which labelled pictures to train on."""
 
     dataset: Literal[
-        'synthetic', 'camvid', 'camvid_ood', 'cityscapes', 'bdd100k', 'bdd_anomaly',
-        'street_hazards', 'woodscape', 'woodscape_soiling', 'folder',
+        'synthetic',
+        'camvid',
+        'camvid_ood',
+        'cityscapes',
+        'bdd100k',
+        'bdd_anomaly',
+        'street_hazards',
+        'woodscape',
+        'woodscape_soiling',
+        'folder',
     ] = 'synthetic'
     """Synthetic scenes, a public set or your own folder; all but synthetic need data_dir."""
     data_dir: str | None = None
@@ -64,8 +74,13 @@ class InputConfig:
     def __post_init__(self) -> None:
         for key in ('width', 'height'):
             value = getattr(self, key)
-            _check('input', key, value, 32 <= value <= 4096 and value % 8 == 0,
-                   'a multiple of 8 between 32 and 4096')
+            _check(
+                'input',
+                key,
+                value,
+                32 <= value <= 4096 and value % 8 == 0,
+                'a multiple of 8 between 32 and 4096',
+            )
         for value in self.std:
             _check('input', 'std', list(self.std), value > 0, 'three numbers above 0')
 
@@ -103,13 +118,23 @@ class PhaseConfig:
     def __post_init__(self) -> None:
         section = 'backbone.phases'
         _between(section, self, 0.1, 8, 'min_scale', 'max_scale')
-        _check(section, 'max_scale', self.max_scale, self.max_scale >= self.min_scale,
-               f'at least min_scale ({self.min_scale:g})')
+        _check(
+            section,
+            'max_scale',
+            self.max_scale,
+            self.max_scale >= self.min_scale,
+            f'at least min_scale ({self.min_scale:g})',
+        )
         _check(section, 'share', self.share, 0 < self.share <= 1, 'above 0 and at most 1')
         for key in ('crop_width', 'crop_height'):
             value = getattr(self, key)
-            _check(section, key, value, 32 <= value <= 4096 and value % 8 == 0,
-                   'a multiple of 8 between 32 and 4096')
+            _check(
+                section,
+                key,
+                value,
+                32 <= value <= 4096 and value % 8 == 0,
+                'a multiple of 8 between 32 and 4096',
+            )
         _between(section, self, 2, 1024, 'batch_size')
 
 
@@ -118,10 +143,20 @@ class BackboneConfig:
     """The segmentation network and how it is trained."""
 
     architecture: Literal[
-        'espnet', 'espnet_q3', 'espnet_stem', 'espnet_q5_stem', 'espnet_q3_stem',
-        'espnet_dropout', 'espnet_dropout_custom', 'enet', 'enet_2018', 'segnet',
-        'deeplabv3plus_resnet50', 'deeplabv3plus_resnet101',
-        'deeplabv3plus_resnet50_dropblock', 'deeplabv3plus_resnet101_dropblock',
+        'espnet',
+        'espnet_q3',
+        'espnet_stem',
+        'espnet_q5_stem',
+        'espnet_q3_stem',
+        'espnet_dropout',
+        'espnet_dropout_custom',
+        'enet',
+        'enet_2018',
+        'segnet',
+        'deeplabv3plus_resnet50',
+        'deeplabv3plus_resnet101',
+        'deeplabv3plus_resnet50_dropblock',
+        'deeplabv3plus_resnet101_dropblock',
     ] = 'espnet'
     weights: str | None = None
     """A finished checkpoint: the stage then only imports it (--weights sets this)."""
@@ -164,15 +199,25 @@ class BackboneConfig:
         _between('backbone', self, 0, 0.99999, 'ema_decay')
         _between('backbone', self, 1.001, 10, 'enet_offset')
         _between('backbone', self, 0, 10, 'focal_gamma')
-        _check('backbone', 'initial_weights', self.initial_weights,
-               self.initial_weights is None or self.weights is None,
-               'null where backbone.weights is set, which is not trained')
+        _check(
+            'backbone',
+            'initial_weights',
+            self.initial_weights,
+            self.initial_weights is None or self.weights is None,
+            'null where backbone.weights is set, which is not trained',
+        )
         limit = self.time_limit_minutes
-        _check('backbone', 'time_limit_minutes', limit, limit is None or limit > 0,
-               'null or above 0')
+        _check(
+            'backbone', 'time_limit_minutes', limit, limit is None or limit > 0, 'null or above 0'
+        )
         total = sum(phase.share for phase in self.phases)
-        _check('backbone', 'phases', [phase.share for phase in self.phases],
-               abs(total - 1) < 1e-6, 'a list whose shares add up to 1')
+        _check(
+            'backbone',
+            'phases',
+            [phase.share for phase in self.phases],
+            abs(total - 1) < 1e-6,
+            'a list whose shares add up to 1',
+        )
 
 
 @dataclass(frozen=True)
@@ -250,8 +295,13 @@ class CalibrationConfig:
         _between('calibration', self, 1e-5, 1, 'top_fraction')
         _between('calibration', self, 1e-4, 3600, 'budget_per_hour')
         _between('calibration', self, 0.1, 1000, 'frame_rate', 'block_seconds')
-        _check('calibration', 'drift', self.drift, self.drift is None or 0.01 <= self.drift <= 10,
-               'null or between 0.01 and 10')
+        _check(
+            'calibration',
+            'drift',
+            self.drift,
+            self.drift is None or 0.01 <= self.drift <= 10,
+            'null or between 0.01 and 10',
+        )
         _between('calibration', self, 2, 10_000, 'clips')
         _between('calibration', self, 0, 2**31 - 1, 'seed')
 
@@ -289,8 +339,13 @@ class Config:
 
     def __post_init__(self) -> None:
         _between('', self, 0, 1024, 'threads')
-        _check('', 'name', self.name, bool(self.name) and '/' not in self.name,
-               'a file name without "/"')
+        _check(
+            '',
+            'name',
+            self.name,
+            bool(self.name) and '/' not in self.name,
+            'a file name without "/"',
+        )
 
 
 SYNTHETIC = Config(

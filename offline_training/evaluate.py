@@ -121,7 +121,9 @@ def _at_size(values: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.f
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        prog='python -m offline_training.evaluate', description=__doc__, allow_abbrev=False,
+        prog='python -m offline_training.evaluate',
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest='command', required=True)
@@ -141,8 +143,12 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
         'anomaly', parents=[output], help='AP, FPR95 and AUROC of a bundle', allow_abbrev=False
     )
     anomaly.add_argument('--bundle', type=Path, required=True, help='folder of the bundle')
-    anomaly.add_argument('--data-dir', type=Path, required=True,
-                         help='folder with images/ and labels_masks/ or labels/')
+    anomaly.add_argument(
+        '--data-dir',
+        type=Path,
+        required=True,
+        help='folder with images/ and labels_masks/ or labels/',
+    )
     anomaly.add_argument('--backend', default='auto', help='engine (default: the fastest)')
     options, overrides = parser.parse_known_args(argv)
     if overrides and options.command == 'anomaly':

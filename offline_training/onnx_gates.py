@@ -13,15 +13,57 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import nn
 
-ALLOWED = frozenset((
-    'Abs', 'Add', 'And', 'ArgMax', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip',
-    'Concat', 'Constant', 'ConstantOfShape', 'Conv', 'ConvTranspose', 'DepthToSpace', 'Div',
-    'Equal', 'Exp', 'Expand', 'Gather', 'Greater', 'Identity', 'Log', 'MatMul', 'Max',
-    'MaxPool', 'Mul', 'Neg', 'Not', 'Or', 'PRelu', 'Pad', 'ReduceMax', 'ReduceMean',
-    'ReduceSum', 'Relu',
-    'Reshape', 'Resize', 'Sigmoid', 'Slice', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Tanh',
-    'Transpose', 'Unsqueeze', 'Where',
-))
+ALLOWED = frozenset(
+    (
+        'Abs',
+        'Add',
+        'And',
+        'ArgMax',
+        'AveragePool',
+        'BatchNormalization',
+        'Cast',
+        'Clip',
+        'Concat',
+        'Constant',
+        'ConstantOfShape',
+        'Conv',
+        'ConvTranspose',
+        'DepthToSpace',
+        'Div',
+        'Equal',
+        'Exp',
+        'Expand',
+        'Gather',
+        'Greater',
+        'Identity',
+        'Log',
+        'MatMul',
+        'Max',
+        'MaxPool',
+        'Mul',
+        'Neg',
+        'Not',
+        'Or',
+        'PRelu',
+        'Pad',
+        'ReduceMax',
+        'ReduceMean',
+        'ReduceSum',
+        'Relu',
+        'Reshape',
+        'Resize',
+        'Sigmoid',
+        'Slice',
+        'Split',
+        'Sqrt',
+        'Squeeze',
+        'Sub',
+        'Tanh',
+        'Transpose',
+        'Unsqueeze',
+        'Where',
+    )
+)
 """Operators that ONNX Runtime, OpenVINO and TensorRT all run; none draws random numbers."""
 
 RELATIVE_TOLERANCE = 1e-3
@@ -61,9 +103,7 @@ def check_graph(path: Path) -> list[str]:
     return sorted(operators)
 
 
-def check_parity(
-    path: Path, module: nn.Module, feeds: Sequence[Mapping[str, NDArray]]
-) -> float:
+def check_parity(path: Path, module: nn.Module, feeds: Sequence[Mapping[str, NDArray]]) -> float:
     """Compare ONNX Runtime with torch on `feeds`; return the largest relative error of a float.
 
     The error is relative to the range of the output. Integer outputs (labels) may differ where

@@ -54,8 +54,11 @@ PEAK_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 DETECTORS: tuple[type[Detector], ...] = (MaxSoftmax, Mahalanobis, ResidualFlow)
 COLUMNS = {
-    'tnr95_success': 'TNR95', 'auroc': 'AUROC', 'detection_accuracy': 'accuracy',
-    'auin': 'AUIN', 'auout': 'AUOUT',
+    'tnr95_success': 'TNR95',
+    'auroc': 'AUROC',
+    'detection_accuracy': 'accuracy',
+    'auin': 'AUIN',
+    'auout': 'AUOUT',
 }
 
 
@@ -81,8 +84,15 @@ def augmented(images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
 
 
 def train_classifier(
-    network: Classifier, normalize: Normalize, frames: Frames, epochs: int, batch_size: int,
-    flip: bool, seed: int, device: torch.device, console: Console,
+    network: Classifier,
+    normalize: Normalize,
+    frames: Frames,
+    epochs: int,
+    batch_size: int,
+    flip: bool,
+    seed: int,
+    device: torch.device,
+    console: Console,
 ) -> None:
     """Train by stochastic gradient descent with momentum and a cosine schedule.
 
@@ -124,8 +134,12 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
     dataset = TorchvisionSet(options.inside, options.data_dir, 'train')
     train = read_frames(dataset, options.pictures)
     settings = {
-        'inside': options.inside, 'network': options.network, 'epochs': options.epochs,
-        'batch_size': options.batch_size, 'pictures': options.pictures, 'seed': options.seed,
+        'inside': options.inside,
+        'network': options.network,
+        'epochs': options.epochs,
+        'batch_size': options.batch_size,
+        'pictures': options.pictures,
+        'seed': options.seed,
         'magnitudes': options.magnitudes,
     }
     keep_settings(options.output / 'settings.json', settings, 'a comparison')
@@ -137,8 +151,15 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
         network.load_state_dict(read_tensors(weights))
     else:
         train_classifier(
-            network, normalize, train, options.epochs, options.batch_size,
-            options.inside != 'svhn', options.seed, device, console,
+            network,
+            normalize,
+            train,
+            options.epochs,
+            options.batch_size,
+            options.inside != 'svhn',
+            options.seed,
+            device,
+            console,
         )
         write_tensors(weights, network.state_dict())
     watched = Watched(network, normalize, len(dataset.class_names))
@@ -157,8 +178,7 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
         'both; nothing is chosen on outside',
         'results': {
             set_name: {
-                name: _measures(own[options.inside], own[set_name])
-                for name, own in scores.items()
+                name: _measures(own[options.inside], own[set_name]) for name, own in scores.items()
             }
             for set_name in options.outside
         },
@@ -227,12 +247,18 @@ def _print_table(table: Mapping[str, Any], console: Console) -> None:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='python -m offline_training.residual_flow_protocol', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        prog='python -m offline_training.residual_flow_protocol',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('--inside', choices=OPENERS, required=True, help='set that is known')
-    parser.add_argument('--outside', required=True, type=lambda text: text.split(','),
-                        help='comma-separated sets that are not')
+    parser.add_argument(
+        '--outside',
+        required=True,
+        type=lambda text: text.split(','),
+        help='comma-separated sets that are not',
+    )
     parser.add_argument('--data-dir', type=Path, required=True, help="torchvision's folder")
     parser.add_argument('--output', type=Path, required=True, help='result folder')
     parser.add_argument('--network', choices=CLASSIFIERS, default='resnet34', help='(%(default)s)')
@@ -240,9 +266,13 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=_positive, default=128, help='(%(default)s)')
     parser.add_argument('--pictures', type=_positive, help='learn from the first only')
     parser.add_argument('--test-pictures', type=_positive, help='judge the first only')
-    parser.add_argument('--magnitudes', type=float, nargs='+', default=[0.0, 0.06, 0.13, 0.32],
-                        help='steps of input pre-processing to choose from, in grey levels '
-                        '(%(default)s)')
+    parser.add_argument(
+        '--magnitudes',
+        type=float,
+        nargs='+',
+        default=[0.0, 0.06, 0.13, 0.32],
+        help='steps of input pre-processing to choose from, in grey levels (%(default)s)',
+    )
     parser.add_argument('--seed', type=int, default=1, help='(%(default)s)')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     options = parser.parse_args(argv)

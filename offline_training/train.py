@@ -42,7 +42,12 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 """Stages in order, each with the configuration sections it adds to those of its predecessors."""
 USER_ERRORS = (
-    CalibrationError, ConfigError, DataError, GateError, StorageError, FloatingPointError
+    CalibrationError,
+    ConfigError,
+    DataError,
+    GateError,
+    StorageError,
+    FloatingPointError,
 )
 
 
@@ -87,9 +92,7 @@ def run_stages(context: Context, stages: Sequence[str], resume: bool) -> None:
         module = importlib.import_module(f'offline_training.stages.{stage}')
         module.run(context)
         seconds = time.monotonic() - began
-        write_json(
-            mark, {'inputs': hashes[stage], 'finished': True, 'seconds': round(seconds, 1)}
-        )
+        write_json(mark, {'inputs': hashes[stage], 'finished': True, 'seconds': round(seconds, 1)})
         context.console.print(f'{stage}: done in {seconds:.0f} s')
 
 

@@ -78,8 +78,10 @@ class Trainer:
         # Norms and PReLU slopes have no scale to shrink; decay would only pull them to zero.
         others = [p for p in network.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
-            [{'params': decayed, 'weight_decay': config.weight_decay},
-             {'params': others, 'weight_decay': 0.0}],
+            [
+                {'params': decayed, 'weight_decay': config.weight_decay},
+                {'params': others, 'weight_decay': 0.0},
+            ],
             lr=config.learning_rate,
         )
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
@@ -142,8 +144,12 @@ class Trainer:
         while self.progress < 1:
             loss = self._epoch(objective, bars, bar)
             self.epoch += 1
-            record = {'epoch': self.epoch, 'progress': self.progress, 'loss': loss,
-                      'minutes': self.elapsed / 60}
+            record = {
+                'epoch': self.epoch,
+                'progress': self.progress,
+                'loss': loss,
+                'minutes': self.elapsed / 60,
+            }
             if self.epoch % self.config.validate_every == 0 or self.progress >= 1:
                 record['score'] = self._validate(validate)
                 bars.console.print(
@@ -188,8 +194,11 @@ class Trainer:
                 self.progress = max(self.progress, self.elapsed / (60 * limit))
             if self.progress >= 1 - advance / 2:
                 self.progress = 1.0
-            bars.update(bar, completed=self.progress,
-                        description=f'backbone epoch {self.epoch + 1} loss {total / count:.3f}')
+            bars.update(
+                bar,
+                completed=self.progress,
+                description=f'backbone epoch {self.epoch + 1} loss {total / count:.3f}',
+            )
             if self.progress >= 1:
                 break
         return total / count
@@ -224,9 +233,7 @@ class Trainer:
         # Float32 only: bfloat16 gives NaN gradients in dilated CPU convolutions (torch 2.15).
         logits = self.network(self.normalize(images))
         gamma = self.config.focal_gamma if self.config.loss == 'focal' else 0.0
-        return segmentation_loss(
-            logits, labels, self.weights, gamma, self.config.jaccard_weight
-        )
+        return segmentation_loss(logits, labels, self.weights, gamma, self.config.jaccard_weight)
 
     @torch.no_grad()
     def _update_average(self) -> None:

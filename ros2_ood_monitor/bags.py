@@ -44,9 +44,11 @@ def find_bag(path: Path, topic: str | None = None) -> Bag:
 
     Raises BagError when the bag is unreadable, or names the topics there are.
     """
-    files = (path,) if path.is_file() else tuple(
-        sorted(file for file in path.iterdir() if file.suffix in BAG_SUFFIXES)
-    )  # fmt: skip
+    files = (
+        (path,)
+        if path.is_file()
+        else tuple(sorted(file for file in path.iterdir() if file.suffix in BAG_SUFFIXES))
+    )
     if not files:
         raise BagError(f'{path} holds no bag; there should be a {" or ".join(BAG_SUFFIXES)} file')
     types: dict[str, str] = {}

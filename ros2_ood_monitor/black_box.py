@@ -33,9 +33,7 @@ class BlackBox:
     full at the wrong moment: only the black box's own thread touches them, and it only logs.
     """
 
-    def __init__(
-        self, directory: Path, seconds: float, ring_bytes: int, quota_bytes: int
-    ) -> None:
+    def __init__(self, directory: Path, seconds: float, ring_bytes: int, quota_bytes: int) -> None:
         self._directory = Path(directory)
         self._seconds = seconds
         self._ring_bytes = ring_bytes

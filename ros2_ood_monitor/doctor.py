@@ -99,9 +99,7 @@ def _version(distribution: str) -> str:
         return 'present'
 
 
-def _package(
-    group: str, module: str, distribution: str, absent: Verdict, extra: str
-) -> Finding:
+def _package(group: str, module: str, distribution: str, absent: Verdict, extra: str) -> Finding:
     works, detail = _probe(module, distribution)
     advice = f"pip install '.[{extra}]'" if extra else f'pip install {distribution}'
     return Finding(
@@ -113,7 +111,9 @@ def _core() -> list[Finding]:
     recent = sys.version_info >= (3, 10)
     return [
         Finding(
-            'core', 'python', Verdict.OK if recent else Verdict.MISSING,
+            'core',
+            'python',
+            Verdict.OK if recent else Verdict.MISSING,
             platform.python_version(),
             '' if recent else 'sudo apt install python3.11 python3.11-venv',
         ),
@@ -131,9 +131,7 @@ def _engines() -> list[Finding]:
     ]
     if not any(engine.verdict is Verdict.OK for engine in engines):
         first = engines[0]
-        engines[0] = Finding(
-            first.group, first.name, Verdict.MISSING, first.detail, first.advice
-        )
+        engines[0] = Finding(first.group, first.name, Verdict.MISSING, first.detail, first.advice)
     return engines
 
 
@@ -152,7 +150,10 @@ def _tensorrt() -> Finding:
     if gpu:
         missing = 'TensorRT' if not libraries else 'pycuda'
         return Finding(
-            'engine', 'tensorrt', Verdict.OPTIONAL, f'GPU present, {missing} missing',
+            'engine',
+            'tensorrt',
+            Verdict.OPTIONAL,
+            f'GPU present, {missing} missing',
             "pip install '.[tensorrt]'",
         )
     builds = '; builds engines, runs none' if libraries else ''
@@ -184,8 +185,11 @@ def _middleware() -> list[Finding]:
         installed = sorted(path.name for path in Path('/opt/ros').glob('*') if path.is_dir())
         advice = f'source /opt/ros/{installed[-1]}/setup.bash' if installed else ''
         ros = Finding(
-            'middleware', 'rclpy', Verdict.OPTIONAL,
-            'ROS 2 installed, not sourced' if installed else f'no ROS 2 ({detail})', advice,
+            'middleware',
+            'rclpy',
+            Verdict.OPTIONAL,
+            'ROS 2 installed, not sourced' if installed else f'no ROS 2 ({detail})',
+            advice,
         )
     if Verdict.OK not in (dds.verdict, ros.verdict):
         dds = Finding(dds.group, dds.name, Verdict.MISSING, dds.detail, dds.advice)
@@ -198,7 +202,9 @@ def _tools() -> list[Finding]:
         _package('bags', 'mcap', 'mcap', Verdict.OPTIONAL, 'bags'),
         _package('bags', 'rosbags', 'rosbags', Verdict.OPTIONAL, 'bags'),
         Finding(
-            'training', 'torch', Verdict.OK if torch else Verdict.OPTIONAL,
+            'training',
+            'torch',
+            Verdict.OK if torch else Verdict.OPTIONAL,
             _version('torch') if torch else 'not installed',
             '' if torch else "pip install '.[training]'",
         ),
@@ -210,7 +216,9 @@ def _system(socket_limit: Path) -> list[Finding]:
     findings = [
         Finding('machine', 'CPU', Verdict.OK, f'{os.cpu_count()} cores, {platform.machine()}'),
         Finding(
-            'machine', 'disk', Verdict.OK if free >= FREE_DISK else Verdict.MISSING,
+            'machine',
+            'disk',
+            Verdict.OK if free >= FREE_DISK else Verdict.MISSING,
             f'{free / 1024**3:.1f} GiB free here',
             '' if free >= FREE_DISK else 'df -h . ; du -sh runs/*',
         ),
@@ -222,9 +230,10 @@ def _system(socket_limit: Path) -> list[Finding]:
     enough = limit >= SOCKET_BUFFER
     findings.append(
         Finding(
-            'machine', 'net.core.rmem_max', Verdict.OK if enough else Verdict.MISSING,
-            f'{limit / 1024**2:.1f} MiB'
-            + ('' if enough else ': large camera frames get lost'),
+            'machine',
+            'net.core.rmem_max',
+            Verdict.OK if enough else Verdict.MISSING,
+            f'{limit / 1024**2:.1f} MiB' + ('' if enough else ': large camera frames get lost'),
             '' if enough else f'sudo sysctl -w net.core.rmem_max={SOCKET_BUFFER}',
         )
     )

@@ -41,9 +41,7 @@ class AlertFormatError(ValueError):
     """A message on the alert topic that is not an alert of a schema this version knows."""
 
 
-def result_messages(
-    header: Header, detection: Detection
-) -> Iterator[tuple[topics.Topic, object]]:
+def result_messages(header: Header, detection: Detection) -> Iterator[tuple[topics.Topic, object]]:
     """Yield every message about one frame with its topic; all carry the image's `header`."""
     yield topics.SCORE, Float32(detection.score)
     yield topics.REGIONS, regions_message(header, detection.regions)
@@ -96,9 +94,7 @@ def regions_message(header: Header, regions: Sequence[Region]) -> Detection2DArr
                 header,
                 (ObjectHypothesisWithPose(ObjectHypothesis('unknown', region.peak)),),
                 BoundingBox2D(
-                    Pose2D(
-                        Point2D(region.x + region.width / 2, region.y + region.height / 2)
-                    ),
+                    Pose2D(Point2D(region.x + region.width / 2, region.y + region.height / 2)),
                     region.width,
                     region.height,
                 ),
@@ -108,9 +104,7 @@ def regions_message(header: Header, regions: Sequence[Region]) -> Detection2DArr
     )
 
 
-def label_info_message(
-    class_names: Sequence[str], threshold: float, now: Stamp
-) -> LabelInfo:
+def label_info_message(class_names: Sequence[str], threshold: float, now: Stamp) -> LabelInfo:
     """Return what the labels of the segmentation mean; `threshold` is that of the regions."""
     classes = [VisionClass(label, name) for label, name in enumerate(class_names)]
     classes.append(VisionClass(UNLABELED, 'unlabeled'))

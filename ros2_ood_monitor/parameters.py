@@ -46,9 +46,7 @@ class Parameter:
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not wanted or not isinstance(value, (bool, int, float, str)):
-            raise ParameterError(
-                f'{self.name}{place} must be {self.kind}, not {value!r:.60}'
-            )
+            raise ParameterError(f'{self.name}{place} must be {self.kind}, not {value!r:.60}')
         if self.choices and value not in self.choices:
             raise ParameterError(
                 f'{self.name}{place} must be one of {", ".join(self.choices)}, not {value!r:.60}'

@@ -79,9 +79,7 @@ def _stamped(image: UInt8Array, number: int, fps: float) -> RawImage:
 
 def _folder(path: Path, files: list[Path], fps: float) -> Source:
     if not files:
-        raise SourceError(
-            f'{path} holds no images; put {", ".join(IMAGE_SUFFIXES)} files there'
-        )
+        raise SourceError(f'{path} holds no images; put {", ".join(IMAGE_SUFFIXES)} files there')
 
     def read() -> Iterator[RawImage]:
         for number, file in enumerate(files):

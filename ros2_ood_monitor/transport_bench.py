@@ -96,8 +96,9 @@ class _Listener:
         if not judging or not self._delays_ms:
             raise TransportBenchError('the monitor judged no image; see its log above')
         last = judging[-1]
-        delays = [float(value) for value in np.percentile([*self._delays_ms.values()],
-                                                          (50, 95, 99))]  # fmt: skip
+        delays = [
+            float(value) for value in np.percentile([*self._delays_ms.values()], (50, 95, 99))
+        ]
         inference = median(float(report['inference_ms_p95']) for report in judging)
         return {
             'sent': sent,
@@ -109,9 +110,7 @@ class _Listener:
             'publish_to_alert_ms': delays,
             'inference_p95_ms': inference,
             'overhead_ms': delays[1] - inference,
-            'stages_ms': {
-                key: float(value) for key, value in last.items() if '_ms_p' in key
-            },
+            'stages_ms': {key: float(value) for key, value in last.items() if '_ms_p' in key},
             'engine': last['engine'],
         }
 

@@ -105,10 +105,16 @@ class FakeGpu:
 
         package, driver = ModuleType('pycuda'), ModuleType('pycuda.driver')
         members = {
-            'Error': CudaError, 'init': lambda: None, 'Device': Device, 'Stream': Stream,
-            'mem_alloc': Allocation, 'pagelocked_empty': np.empty, 'memcpy_htod_async': upload,
-            'memcpy_dtoh_async': download, 'get_driver_version': lambda: 13000,
-        }  # fmt: skip
+            'Error': CudaError,
+            'init': lambda: None,
+            'Device': Device,
+            'Stream': Stream,
+            'mem_alloc': Allocation,
+            'pagelocked_empty': np.empty,
+            'memcpy_htod_async': upload,
+            'memcpy_dtoh_async': download,
+            'get_driver_version': lambda: 13000,
+        }
         for name, member in members.items():
             setattr(driver, name, member)
         package.driver = driver
@@ -194,9 +200,12 @@ class FakeGpu:
 
         module = ModuleType('tensorrt')
         members = {
-            'ILogger': Logger, 'TensorIOMode': TensorIOMode, 'Runtime': Runtime,
-            'nptype': lambda dtype: dtype, '__version__': '10.fake',
-        }  # fmt: skip
+            'ILogger': Logger,
+            'TensorIOMode': TensorIOMode,
+            'Runtime': Runtime,
+            'nptype': lambda dtype: dtype,
+            '__version__': '10.fake',
+        }
         for name, member in members.items():
             setattr(module, name, member)
         return module

@@ -21,37 +21,84 @@ from offline_training.onnx_gates import check_graph
 from offline_training.storage import read_tensors
 
 NETWORK = [
-    '--input.width', '64', '--input.height', '64', '--input.color_order', 'bgr',
-    '--data.train_samples', '6', '--data.val_samples', '3',
-    '--backbone.architecture', 'enet', '--device', 'cpu', '--threads', '1',
-]  # fmt: skip
+    '--input.width',
+    '64',
+    '--input.height',
+    '64',
+    '--input.color_order',
+    'bgr',
+    '--data.train_samples',
+    '6',
+    '--data.val_samples',
+    '3',
+    '--backbone.architecture',
+    'enet',
+    '--device',
+    'cpu',
+    '--threads',
+    '1',
+]
 
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
     """A barely trained network on synthetic scenes, BGR."""
     output = tmp_path_factory.mktemp('network')
-    status = train.main([
-        *NETWORK, '--output', str(output), '--stages', 'backbone', '--backbone.epochs', '20',
-        '--backbone.validate_every', '20',
-        '--backbone.phases', '[{"crop_width": 64, "crop_height": 64, "batch_size": 3}]',
-    ])  # fmt: skip
+    status = train.main(
+        [
+            *NETWORK,
+            '--output',
+            str(output),
+            '--stages',
+            'backbone',
+            '--backbone.epochs',
+            '20',
+            '--backbone.validate_every',
+            '20',
+            '--backbone.phases',
+            '[{"crop_width": 64, "crop_height": 64, "batch_size": 3}]',
+        ]
+    )
     assert status == 0
     return output / 'backbone.safetensors'
 
 
 def attack(weights, output, *words):
-    return attack_autoencoder.main([
-        'train', *NETWORK, '--weights', str(weights), '--output', str(output), '--psnr', '20',
-        '--steps', '40', '--batch-size', '3', '--validate-every', '10', *words,
-    ])  # fmt: skip
+    return attack_autoencoder.main(
+        [
+            'train',
+            *NETWORK,
+            '--weights',
+            str(weights),
+            '--output',
+            str(output),
+            '--psnr',
+            '20',
+            '--steps',
+            '40',
+            '--batch-size',
+            '3',
+            '--validate-every',
+            '10',
+            *words,
+        ]
+    )
 
 
 def report(weights, attacker, output, *words):
-    return attack_autoencoder.main([
-        'report', *NETWORK, '--weights', str(weights), '--attacker', str(attacker),
-        '--output', str(output), *words,
-    ])  # fmt: skip
+    return attack_autoencoder.main(
+        [
+            'report',
+            *NETWORK,
+            '--weights',
+            str(weights),
+            '--attacker',
+            str(attacker),
+            '--output',
+            str(output),
+            *words,
+        ]
+    )
 
 
 def test_a_trained_attacker_is_reported_with_bars(weights, tmp_path, capsys):
@@ -78,12 +125,26 @@ def test_a_trained_attacker_is_reported_with_bars(weights, tmp_path, capsys):
     assert bars.std() > 10
 
     capsys.readouterr()
-    assert evaluate.main([
-        'segmentation', *NETWORK, '--weights', str(weights), '--split', 'val', '--json', '-',
-        '--protocol', 'void_ignored',
-    ]) == 0  # fmt: skip
+    assert (
+        evaluate.main(
+            [
+                'segmentation',
+                *NETWORK,
+                '--weights',
+                str(weights),
+                '--split',
+                'val',
+                '--json',
+                '-',
+                '--protocol',
+                'void_ignored',
+            ]
+        )
+        == 0
+    )
     assert result['before'] == {
-        key: value for key, value in json.loads(capsys.readouterr().out).items()
+        key: value
+        for key, value in json.loads(capsys.readouterr().out).items()
         if key in result['before']
     }
 
@@ -118,10 +179,20 @@ def test_apply_redraws_rgb_pictures_at_their_own_size(tmp_path, capsys):
         cv2.imwrite(str(tmp_path / 'in' / name), pictures[name][..., ::-1])
     torch.manual_seed(0)
     save_attacker(tmp_path / 'attacker.safetensors', MaliciousAutoencoder())
-    assert attack_autoencoder.main([
-        'apply', '--attacker', str(tmp_path / 'attacker.safetensors'),
-        '--images', str(tmp_path / 'in'), '--output', str(tmp_path / 'out'),
-    ]) == 0  # fmt: skip
+    assert (
+        attack_autoencoder.main(
+            [
+                'apply',
+                '--attacker',
+                str(tmp_path / 'attacker.safetensors'),
+                '--images',
+                str(tmp_path / 'in'),
+                '--output',
+                str(tmp_path / 'out'),
+            ]
+        )
+        == 0
+    )
     attacker = load_attacker(tmp_path / 'attacker.safetensors')
     values = json.loads((tmp_path / 'out' / 'psnr.json').read_text())
     lines = capsys.readouterr().out.splitlines()
@@ -129,14 +200,10 @@ def test_apply_redraws_rgb_pictures_at_their_own_size(tmp_path, capsys):
         stem = name.split('.')[0]
         written = cv2.imread(str(tmp_path / 'out' / f'{stem}.png'))[..., ::-1]
         expected = attacker(torch.from_numpy(picture).permute(2, 0, 1)[None].float())
-        np.testing.assert_allclose(
-            written, expected[0].permute(1, 2, 0).numpy(), atol=0.51
-        )
+        np.testing.assert_allclose(written, expected[0].permute(1, 2, 0).numpy(), atol=0.51)
         assert values[stem] == pytest.approx(cv2.PSNR(written, picture), abs=1e-2)
         assert f'{stem}\t{values[stem]:.2f} dB' in lines
-    assert not torch.equal(
-        channels_reversed(attacker).encode.weight, attacker.encode.weight
-    )
+    assert not torch.equal(channels_reversed(attacker).encode.weight, attacker.encode.weight)
 
 
 @pytest.mark.usefixtures('without_onnx')
@@ -152,13 +219,16 @@ def test_resume_reads_what_is_done_and_refuses_another_aim(weights, tmp_path, mo
     assert 'other settings' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('words', [
-    ['apply', '--attacker', 'NONE.safetensors', '--images', '.', '--output', 'out'],
-    ['report', '--weights', 'NONE.pth', '--attacker', 'mal.pt', '--output', 'out'],
-    ['train', *NETWORK, '--weights', 'NONE.pth', '--output', 'out', '--psnr', '20'],
-    ['train', *NETWORK, '--weights', 'NONE.pth', '--output', 'out', '--psnr', '-3'],
-    ['train', '--input.size', '4', '--weights', 'NONE.pth', '--output', 'out', '--psnr', '20'],
-])
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['apply', '--attacker', 'NONE.safetensors', '--images', '.', '--output', 'out'],
+        ['report', '--weights', 'NONE.pth', '--attacker', 'mal.pt', '--output', 'out'],
+        ['train', *NETWORK, '--weights', 'NONE.pth', '--output', 'out', '--psnr', '20'],
+        ['train', *NETWORK, '--weights', 'NONE.pth', '--output', 'out', '--psnr', '-3'],
+        ['train', '--input.size', '4', '--weights', 'NONE.pth', '--output', 'out', '--psnr', '20'],
+    ],
+)
 def test_mistakes_get_one_sentence(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert attack_autoencoder.main(words) == 2
@@ -169,9 +239,19 @@ def test_mistakes_get_one_sentence(words, tmp_path, monkeypatch, capsys):
 def test_pictures_are_never_overwritten(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((4, 4, 3), np.uint8))
     save_attacker(tmp_path / 'attacker.safetensors', MaliciousAutoencoder())
-    assert attack_autoencoder.main([
-        'apply', '--attacker', str(tmp_path / 'attacker.safetensors'),
-        '--images', str(tmp_path), '--output', str(tmp_path),
-    ]) == 2  # fmt: skip
+    assert (
+        attack_autoencoder.main(
+            [
+                'apply',
+                '--attacker',
+                str(tmp_path / 'attacker.safetensors'),
+                '--images',
+                str(tmp_path),
+                '--output',
+                str(tmp_path),
+            ]
+        )
+        == 2
+    )
     assert 'another --output' in capsys.readouterr().err
     assert not cv2.imread(str(tmp_path / 'a.png')).any()

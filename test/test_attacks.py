@@ -109,9 +109,7 @@ def test_pasting_is_repeatable_and_varied():
 
 @pytest.mark.parametrize('outline', OUTLINES)
 def test_outlines_fill_a_part_of_their_box(outline):
-    shares = [
-        (outline(np.random.default_rng(seed), 40, 60) > 0).mean() for seed in range(20)
-    ]
+    shares = [(outline(np.random.default_rng(seed), 40, 60) > 0).mean() for seed in range(20)]
     assert 0.02 < np.mean(shares) < 0.95
 
 

@@ -76,7 +76,7 @@ def watched() -> Watched:
     network = Small()
     normalize = Normalize(InputConfig(32, 32, 'rgb', (110, 110, 110), (20, 20, 20)))
     frames = scenes(24, 0)
-    (images, labels), = frames.batches(24, torch.device('cpu'))
+    ((images, labels),) = frames.batches(24, torch.device('cpu'))
     labels = torch.where(labels < CLASSES, labels, 255)
     optimizer = torch.optim.Adam(network.parameters(), 2e-2)
     for _ in range(60):
@@ -253,8 +253,9 @@ def test_rare_classes_weigh_more_and_void_nothing():
 def test_an_epoch_shows_every_picture_at_most_once(count, size):
     per_epoch = count // min(size, count)
     epochs = [
-        np.concatenate([batch_indices(count, size, epoch * per_epoch + i, 1)
-                        for i in range(per_epoch)])
+        np.concatenate(
+            [batch_indices(count, size, epoch * per_epoch + i, 1) for i in range(per_epoch)]
+        )
         for epoch in range(3)
     ]
     for drawn in epochs:
@@ -355,13 +356,16 @@ def test_rounds_alternate_and_continue_after_an_interruption(watched, tmp_path, 
     assert resumed_rows == rows
 
 
-@pytest.mark.parametrize(('kind', 'values', 'message'), [
-    (AttackSettings, {'psnr': 0.0}, 'psnr is 0'),
-    (AttackSettings, {'psnr': 30.0, 'steps': 0}, 'steps is 0'),
-    (AttackSettings, {'psnr': 30.0, 'learning_rate': 0.0}, 'learning_rate'),
-    (VictimSettings, {'rounds': 0}, 'rounds is 0'),
-    (VictimSettings, {'rounds': 1, 'clean_share': 1.0}, 'clean_share 1'),
-])
+@pytest.mark.parametrize(
+    ('kind', 'values', 'message'),
+    [
+        (AttackSettings, {'psnr': 0.0}, 'psnr is 0'),
+        (AttackSettings, {'psnr': 30.0, 'steps': 0}, 'steps is 0'),
+        (AttackSettings, {'psnr': 30.0, 'learning_rate': 0.0}, 'learning_rate'),
+        (VictimSettings, {'rounds': 0}, 'rounds is 0'),
+        (VictimSettings, {'rounds': 1, 'clean_share': 1.0}, 'clean_share 1'),
+    ],
+)
 def test_impossible_settings_are_refused(kind, values, message):
     with pytest.raises(ValueError, match=message):
         kind(**values)

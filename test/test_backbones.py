@@ -34,18 +34,32 @@ EXPORTED = [
 # Channels and stride; sizes are rounded down, but up in a ResNet.
 ESPNET = {'level1': (19, 2), 'level2': (131, 4), 'level3': (256, 8), 'decoder': (CLASSES, 2)}
 ENET = {
-    'initial': (16, 2), 'stage1': (64, 4), 'stage2': (128, 8), 'stage3': (128, 8),
+    'initial': (16, 2),
+    'stage1': (64, 4),
+    'stage2': (128, 8),
+    'stage3': (128, 8),
     'decoder': (16, 2),
-}  # fmt: skip
+}
 SEGNET = {
-    'down1': (64, 2), 'down2': (128, 4), 'down3': (256, 8), 'down4': (512, 16),
-    'down5': (512, 32), 'up5': (512, 16), 'up4': (256, 8), 'up3': (128, 4), 'up2': (64, 2),
+    'down1': (64, 2),
+    'down2': (128, 4),
+    'down3': (256, 8),
+    'down4': (512, 16),
+    'down5': (512, 32),
+    'up5': (512, 16),
+    'up4': (256, 8),
+    'up3': (128, 4),
+    'up2': (64, 2),
     'up1': (CLASSES, 1),
-}  # fmt: skip
+}
 DEEPLAB = {
-    'layer1': (256, 4), 'layer2': (512, 8), 'layer3': (1024, 16), 'layer4': (2048, 16),
-    'aspp': (256, 16), 'decoder': (256, 4),
-}  # fmt: skip
+    'layer1': (256, 4),
+    'layer2': (512, 8),
+    'layer3': (1024, 16),
+    'layer4': (2048, 16),
+    'aspp': (256, 16),
+    'decoder': (256, 4),
+}
 
 
 def expected_taps(architecture):
@@ -64,9 +78,12 @@ def picture(height=48, width=64, batch=1):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.integers(2, 13), st.integers(2, 13), st.sampled_from([2, 5, 1000]), st.booleans(),
+    st.integers(2, 13),
+    st.integers(2, 13),
+    st.sampled_from([2, 5, 1000]),
+    st.booleans(),
     st.integers(0, 10),
-)  # fmt: skip
+)
 def test_phase_unpool_equals_max_unpool_bit_for_bit(height, width, levels, relu, seed):
     generator = torch.Generator().manual_seed(seed)
     # Few levels: many ties, of which the first must win.
@@ -266,18 +283,28 @@ def test_dropblock_changes_no_tensor_name(depth):
 
 CLASSIFIER_TAPS = {
     # The five and four layers of the Residual Flow protocol.
-    'resnet34': {'stem': (64, 32), 'layer1': (64, 32), 'layer2': (128, 16), 'layer3': (256, 8),
-                 'layer4': (512, 4)},
-    'densenet_bc_100': {'conv1': (24, 32), 'trans1': (108, 16), 'trans2': (150, 8),
-                        'final': (342, 8)},
-}  # fmt: skip
+    'resnet34': {
+        'stem': (64, 32),
+        'layer1': (64, 32),
+        'layer2': (128, 16),
+        'layer3': (256, 8),
+        'layer4': (512, 4),
+    },
+    'densenet_bc_100': {
+        'conv1': (24, 32),
+        'trans1': (108, 16),
+        'trans2': (150, 8),
+        'final': (342, 8),
+    },
+}
 
 
 @pytest.mark.parametrize(
     # DenseNet: "0.8 M" in table 2 of Huang et al. 2017; ResNet-34 without its 7x7 stem and 1000
     # classes.
-    ('architecture', 'parameters'), [('resnet34', 21_282_122), ('densenet_bc_100', 769_162)],
-)  # fmt: skip
+    ('architecture', 'parameters'),
+    [('resnet34', 21_282_122), ('densenet_bc_100', 769_162)],
+)
 def test_classifiers_have_the_sizes_of_their_papers(architecture, parameters):
     assert set(CLASSIFIERS) == set(CLASSIFIER_TAPS)
     with torch.device('meta'):

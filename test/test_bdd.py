@@ -120,7 +120,9 @@ def test_the_shifted_labels_of_the_benchmark(tmp_path: Path) -> None:
     image = picture(tmp_path / 'seg' / 'images' / 'train' / 'a.jpg')
     label = labels(tmp_path / 'seg' / 'train_labels' / 'train' / 'a_train_id.png', 1, 2, 17, 20)
     entry = {
-        'dbName': 'BDD100k', 'width': 1280, 'height': 720,
+        'dbName': 'BDD100k',
+        'width': 1280,
+        'height': 720,
         'fpath_img': 'seg/images/train/a.jpg',
         'fpath_segm': 'seg/train_labels/train/a_train_id.png',
     }
@@ -144,9 +146,7 @@ def test_anomaly_faults(tmp_path: Path, fault: str) -> None:
     check_fault(lambda: BDDAnomaly(tmp_path, 'test'), fault, image, label, 19, True)
 
 
-def test_the_split_is_missing_or_empty(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_split_is_missing_or_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree(tmp_path)
     with pytest.raises(DataError) as caught:
         BDDAnomaly(tmp_path, 'val')

@@ -104,8 +104,10 @@ def test_the_seed_decides():
 def test_every_measure_of_frames_has_an_interval():
     rng = np.random.default_rng(6)
     truth = rng.random(80) < 0.4
-    frames = [(np.array([score]), np.array([kind]))
-              for score, kind in zip(rng.normal(size=80) + truth, truth, strict=True)]
+    frames = [
+        (np.array([score]), np.array([kind]))
+        for score, kind in zip(rng.normal(size=80) + truth, truth, strict=True)
+    ]
     curves = curves_of(frames)
     intervals = bootstrap_curve(curves, np.random.default_rng(0), resamples=50)
     pooled = PixelCurve()

@@ -111,7 +111,8 @@ def test_region_threshold_rises_until_normal_frames_are_quiet():
 def test_frames_of_no_known_drive_are_warned_about(drives, warned, capsys):
     context = SimpleNamespace(
         val=[SimpleNamespace(sequence=drive) for drive in drives],
-        console=Console(width=200), config=Config(),
+        console=Console(width=200),
+        config=Config(),
     )
     indices = [index for drive in _sequences(context) for index in drive]
     assert indices == list(range(len(drives)))

@@ -139,9 +139,12 @@ def test_all_shared_vectors_and_hashes_are_reproduced():
     golden = json.loads(SHARED_GOLDEN.read_text())
     known = [vector for vector in golden['vectors'] if vector['type'] in CLASSES]
     assert {name for name in CLASSES if name in golden['type_hashes']} >= {
-        'sensor_msgs/msg/Image', 'diagnostic_msgs/msg/DiagnosticArray', 'std_msgs/msg/Bool',
-        'vision_msgs/msg/Detection2DArray', 'sensor_msgs/msg/CameraInfo',
-    }  # fmt: skip
+        'sensor_msgs/msg/Image',
+        'diagnostic_msgs/msg/DiagnosticArray',
+        'std_msgs/msg/Bool',
+        'vision_msgs/msg/Detection2DArray',
+        'sensor_msgs/msg/CameraInfo',
+    }
     assert len(known) >= 20
     for vector in known:
         check_vector(vector)
@@ -186,9 +189,13 @@ def test_padding_to_four_bytes_is_accepted():
 
 texts = st.text(st.characters(exclude_characters='\0', exclude_categories=['Cs']), max_size=12)
 statuses = st.builds(
-    DiagnosticStatus, st.integers(0, 255), texts, texts, texts,
+    DiagnosticStatus,
+    st.integers(0, 255),
+    texts,
+    texts,
+    texts,
     st.lists(st.builds(KeyValue, texts, texts), max_size=3).map(tuple),
-)  # fmt: skip
+)
 arrays = st.builds(
     DiagnosticArray,
     st.builds(
@@ -210,9 +217,7 @@ def test_round_trip(message):
 @given(st.binary(max_size=80), st.sampled_from(sorted(DEFINITIONS)))
 def test_random_bytes_are_a_message_or_a_cdr_error(noise, type_name):
     with contextlib.suppress(CdrError):
-        assert isinstance(
-            deserialize(type_name, b'\x00\x01\x00\x00' + noise), CLASSES[type_name]
-        )
+        assert isinstance(deserialize(type_name, b'\x00\x01\x00\x00' + noise), CLASSES[type_name])
 
 
 @pytest.mark.parametrize('vector', RECORDED['vectors'], ids=lambda vector: vector['label'])

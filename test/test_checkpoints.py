@@ -117,9 +117,7 @@ def test_vgg16_fills_the_encoder_of_segnet(tmp_path, batch_norm):
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         # An untrained normalisation divides by the root of 1 + 1e-5 only.
-        torch.testing.assert_close(
-            network.features(x)[1]['down5'], vgg(x), rtol=1e-3, atol=1e-4
-        )
+        torch.testing.assert_close(network.features(x)[1]['down5'], vgg(x), rtol=1e-3, atol=1e-4)
     assert torch.equal(network.decoder['up5'][0].weight, before)
 
 

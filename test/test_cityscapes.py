@@ -17,9 +17,24 @@ from offline_training.data.cityscapes import Cityscapes
 FRAMES = ('lindau_000000_000019', 'lindau_000001_000019', 'munster_000000_000019')
 # The label ids that the benchmark evaluates (labels.py of cityscapesScripts), in train id order.
 EVALUATED = {
-    'road': 7, 'sidewalk': 8, 'building': 11, 'wall': 12, 'fence': 13, 'pole': 17,
-    'traffic light': 19, 'traffic sign': 20, 'vegetation': 21, 'terrain': 22, 'sky': 23,
-    'person': 24, 'rider': 25, 'car': 26, 'truck': 27, 'bus': 28, 'train': 31, 'motorcycle': 32,
+    'road': 7,
+    'sidewalk': 8,
+    'building': 11,
+    'wall': 12,
+    'fence': 13,
+    'pole': 17,
+    'traffic light': 19,
+    'traffic sign': 20,
+    'vegetation': 21,
+    'terrain': 22,
+    'sky': 23,
+    'person': 24,
+    'rider': 25,
+    'car': 26,
+    'truck': 27,
+    'bus': 28,
+    'train': 31,
+    'motorcycle': 32,
     'bicycle': 33,
 }
 

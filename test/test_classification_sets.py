@@ -79,7 +79,9 @@ def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [sample.label for sample in test] == [0, 1, 2]
     assert type(test[1].label) is int
     assert (train[0].name, val[0].name, test[0].name) == (
-        'cifar10_train_00000', 'cifar10_train_00016', 'cifar10_test_00000',
+        'cifar10_train_00000',
+        'cifar10_train_00016',
+        'cifar10_test_00000',
     )
     assert train.class_names == tuple(f'class {number}' for number in range(10))
 

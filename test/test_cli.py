@@ -199,10 +199,21 @@ def test_run_ends_cleanly_on_ctrl_c_with_a_last_alert(tiny_bundle):
     from ros2_ood_monitor.watcher import watch
 
     monitor = subprocess.Popen(
-        [sys.executable, '-m', 'ros2_ood_monitor', 'run', '--bundle', str(tiny_bundle),
-         '--middleware', 'dds', '--domain-id', str(DOMAIN_ID)],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            '-m',
+            'ros2_ood_monitor',
+            'run',
+            '--bundle',
+            str(tiny_bundle),
+            '--middleware',
+            'dds',
+            '--domain-id',
+            str(DOMAIN_ID),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     listener = DdsMiddleware('listener', domain_id=DOMAIN_ID)
     stop = threading.Event()
     asked = False
@@ -233,10 +244,21 @@ def test_played_images_arrive_as_camera_images(tmp_path):
     received: queue.SimpleQueue[RawImage] = queue.SimpleQueue()
     listener.subscribe(camera_input('camera/image_raw'), received.put)
     player = subprocess.Popen(
-        [sys.executable, '-m', 'ros2_ood_monitor', 'play', str(tmp_path), '--loop',
-         '--topic', 'camera/image_raw', '--domain-id', str(DOMAIN_ID + 1)],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            '-m',
+            'ros2_ood_monitor',
+            'play',
+            str(tmp_path),
+            '--loop',
+            '--topic',
+            'camera/image_raw',
+            '--domain-id',
+            str(DOMAIN_ID + 1),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         image = received.get(timeout=20)
         player.send_signal(signal.SIGINT)

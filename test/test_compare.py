@@ -89,9 +89,9 @@ def write_config(folder, **changes):
 
 
 def compare(config, data_root, output, *more):
-    return main([
-        '--config', str(config), '--data-root', str(data_root), '--output', str(output), *more
-    ])
+    return main(
+        ['--config', str(config), '--data-root', str(data_root), '--output', str(output), *more]
+    )
 
 
 @pytest.fixture(scope='module')
@@ -114,20 +114,22 @@ def result(table, detector, question):
 
 def test_every_applicable_detector_has_every_set(finished):
     table = json.loads((finished / 'out' / 'table.json').read_text())
-    pixel = {
-        'normal_errors', 'normal_errors_no_void', 'ood', 'ood_errors', 'ood_errors_no_void'
-    }
+    pixel = {'normal_errors', 'normal_errors_no_void', 'ood', 'ood_errors', 'ood_errors_no_void'}
     frame = {'ood_frames', 'vertical_flip', 'fgsm_road', 'universal'}
     found = {(r['detector'], r['set']) for r in table['results']}
     assert found == {
-        *(('msp', name) for name in pixel | frame), *(('larem_mean', name) for name in frame)
+        *(('msp', name) for name in pixel | frame),
+        *(('larem_mean', name) for name in frame),
     }
     rows = {row['name']: row for row in table['detectors']}
     assert 'Dropout' in rows['mc_dropout']['skipped']
     assert rows['mc_dropout']['ms'] is None
     assert rows['msp']['ms'] > 0
     assert {each['name'] for each in table['segmentation']} == {
-        'clean', 'vertical_flip', 'fgsm_road', 'universal'
+        'clean',
+        'vertical_flip',
+        'fgsm_road',
+        'universal',
     }
     for name in ('table.md', 'report.html'):
         text = (finished / 'out' / name).read_text()
@@ -167,10 +169,12 @@ def test_pixel_measures_follow_the_stored_maps(finished, data_root):
     table = json.loads((finished / 'out' / 'table.json').read_text())
     maps = read_tensors(finished / 'out' / 'scores' / 'ood' / 'msp.safetensors')['maps'].numpy()
     assert maps.shape == (4, HEIGHT // 4, WIDTH // 4)
-    labels = np.stack([
-        cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        for path in sorted((data_root / 'ood' / 'labels').iterdir())
-    ])
+    labels = np.stack(
+        [
+            cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            for path in sorted((data_root / 'ood' / 'labels').iterdir())
+        ]
+    )
     scores = np.stack([cv2.resize(each, (WIDTH, HEIGHT)) for each in maps])
     known = labels != 11
     measures = result(table, 'msp', 'ood')['measures']
@@ -185,16 +189,19 @@ def test_errors_are_what_the_network_gets_wrong(finished, data_root):
     table = json.loads((finished / 'out' / 'table.json').read_text())
     folder = finished / 'out' / 'scores' / 'normal'
     predictions = read_tensors(folder / 'network.safetensors')['predictions'].numpy()
-    labels = np.stack([
-        cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        for path in sorted((data_root / 'camvid' / 'testannot').iterdir())
-    ])
+    labels = np.stack(
+        [
+            cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            for path in sorted((data_root / 'camvid' / 'testannot').iterdir())
+        ]
+    )
     maps = read_tensors(folder / 'msp.safetensors')['maps'].numpy()
     scores = np.stack([cv2.resize(each, (WIDTH, HEIGHT)) for each in maps])
     assert (labels == 11).any()
     wrong = predictions != labels
     for name, counted in (
-        ('normal_errors', np.ones_like(wrong)), ('normal_errors_no_void', labels != 11)
+        ('normal_errors', np.ones_like(wrong)),
+        ('normal_errors_no_void', labels != 11),
     ):
         expected = roc_auc_score(wrong[counted], scores[counted])
         assert result(table, 'msp', name)['measures']['auroc'] == pytest.approx(expected, abs=1e-6)
@@ -248,12 +255,15 @@ def test_scores_of_other_settings_are_not_taken(copied, data_root, capsys):
     assert 'another --output' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('changes', 'key'), [
-    ({'seed': 5}, 'seed'),
-    ({'train_every': 2}, 'train'),
-    ({'resamples': 30}, 'resamples'),
-    ({'weights': 'other.safetensors'}, 'network'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('changes', 'key'),
+    [
+        ({'seed': 5}, 'seed'),
+        ({'train_every': 2}, 'train'),
+        ({'resamples': 30}, 'resamples'),
+        ({'weights': 'other.safetensors'}, 'network'),
+    ],
+)
 def test_what_all_results_rest_on_may_not_change(copied, data_root, capsys, changes, key):
     torch.manual_seed(5)
     save_file(
@@ -263,20 +273,26 @@ def test_what_all_results_rest_on_may_not_change(copied, data_root, capsys, chan
     assert f'another {key}' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('kind', 'settings', 'changes'), [
-    ('pgd', {'steps': 2}, None),
-    ('cospgd', {'steps': 2}, None),
-    ('local', {'name': 'max_square_patch'}, None),
-    ('universal', {'steps': 2, 'batch': 1, 'epsilon': 12}, {'epsilon': 2}),
-    ('autoencoder', {'steps': 2, 'psnr': 12}, {'psnr': 40}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('kind', 'settings', 'changes'),
+    [
+        ('pgd', {'steps': 2}, None),
+        ('cospgd', {'steps': 2}, None),
+        ('local', {'name': 'max_square_patch'}, None),
+        ('universal', {'steps': 2, 'batch': 1, 'epsilon': 12}, {'epsilon': 2}),
+        ('autoencoder', {'steps': 2, 'psnr': 12}, {'psnr': 40}),
+    ],
+)
 def test_every_attack_acts_and_learns_anew_for_other_settings(
     tmp_path, data_root, kind, settings, changes
 ):
     def judged(output, own):
         attack = {'kind': kind, 'every': 5, **own}
         config = write_config(
-            tmp_path, detectors={'msp': {}}, pictures={}, perturbations={'names': []},
+            tmp_path,
+            detectors={'msp': {}},
+            pictures={},
+            perturbations={'names': []},
             attacks={'attacked': attack},
         )
         assert compare(config, data_root, output) == 0
@@ -351,34 +367,37 @@ def test_detectors_of_other_settings_are_not_taken(copied, data_root, capsys):
     assert 'larem_mean' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'detectors': {'mps': {}}}, "did you mean 'msp'"),
-    ({'detectors': {'msp': {'temperatur': 1}}}, 'detectors.msp'),
-    ({'perturbations': {'names': ['fogg']}}, "did you mean 'fog'"),
-    ({'perturbations': {'names': ['fog'], 'severity': 0}}, 'severity'),
-    ({'attacks': {'fog': {'kind': 'fgms'}}}, "did you mean 'fgsm'"),
-    ({'attacks': {'a': {'kind': 'fgsm', 'target': 'moose'}}}, 'moose'),
-    ({'attacks': {'a': {'kind': 'pgd', 'eps': 3}}}, 'eps'),
-    ({'attacks': {'normal': {'kind': 'pgd'}}}, 'same name'),
-    ({'pictures': {'x': {'dataset': 'camvid_ood', 'data_dir': 'nowhere'}}}, 'nowhere'),
-    ({'weights': None}, '--run'),
-    ({'weights': 5}, 'weights'),
-    ({'name': None}, 'name'),
-    ({'val_every': 0}, 'val_every'),
-    ({'seed': 'a'}, 'seed'),
-    ({'resamples': -1}, 'resamples'),
-    ({'map_stride': True}, 'map_stride'),
-    ({'detectors': {}}, 'detectors'),
-    ({'detectors': {'network': {'detector': 'msp'}}}, 'network'),
-    ({'perturbations': {'names': ['fog'], 'severity': 'x'}}, 'severity'),
-    ({'perturbations': {'names': None}}, 'names'),
-    ({'attacks': {'../x': {'kind': 'pgd'}}}, '../x'),
-    ({'attacks': {'ood_frames': {'kind': 'pgd'}}}, 'ood_frames'),
-    ({'attacks': {'a': {'kind': 'pgd', 'epsilon': -1}}}, 'epsilon'),
-    ({'attacks': {'a': {'kind': 'pgd', 'steps': 0}}}, 'steps'),
-    ({'attacks': {'a': {'kind': 'local', 'name': 'min_patch'}}}, 'min_patch'),
-    ({'colour': 'red'}, 'colour'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'detectors': {'mps': {}}}, "did you mean 'msp'"),
+        ({'detectors': {'msp': {'temperatur': 1}}}, 'detectors.msp'),
+        ({'perturbations': {'names': ['fogg']}}, "did you mean 'fog'"),
+        ({'perturbations': {'names': ['fog'], 'severity': 0}}, 'severity'),
+        ({'attacks': {'fog': {'kind': 'fgms'}}}, "did you mean 'fgsm'"),
+        ({'attacks': {'a': {'kind': 'fgsm', 'target': 'moose'}}}, 'moose'),
+        ({'attacks': {'a': {'kind': 'pgd', 'eps': 3}}}, 'eps'),
+        ({'attacks': {'normal': {'kind': 'pgd'}}}, 'same name'),
+        ({'pictures': {'x': {'dataset': 'camvid_ood', 'data_dir': 'nowhere'}}}, 'nowhere'),
+        ({'weights': None}, '--run'),
+        ({'weights': 5}, 'weights'),
+        ({'name': None}, 'name'),
+        ({'val_every': 0}, 'val_every'),
+        ({'seed': 'a'}, 'seed'),
+        ({'resamples': -1}, 'resamples'),
+        ({'map_stride': True}, 'map_stride'),
+        ({'detectors': {}}, 'detectors'),
+        ({'detectors': {'network': {'detector': 'msp'}}}, 'network'),
+        ({'perturbations': {'names': ['fog'], 'severity': 'x'}}, 'severity'),
+        ({'perturbations': {'names': None}}, 'names'),
+        ({'attacks': {'../x': {'kind': 'pgd'}}}, '../x'),
+        ({'attacks': {'ood_frames': {'kind': 'pgd'}}}, 'ood_frames'),
+        ({'attacks': {'a': {'kind': 'pgd', 'epsilon': -1}}}, 'epsilon'),
+        ({'attacks': {'a': {'kind': 'pgd', 'steps': 0}}}, 'steps'),
+        ({'attacks': {'a': {'kind': 'local', 'name': 'min_patch'}}}, 'min_patch'),
+        ({'colour': 'red'}, 'colour'),
+    ],
+)
 def test_a_mistake_is_named_before_any_work(tmp_path, data_root, capsys, changes, message):
     config = write_config(tmp_path, **changes)
     assert compare(config, data_root, tmp_path / 'out') == 2
@@ -387,14 +406,13 @@ def test_a_mistake_is_named_before_any_work(tmp_path, data_root, capsys, changes
 
 
 def test_only_some_detectors(copied, data_root, capsys):
-    assert compare(
-        copied / 'compare.yaml', data_root, copied / 'out', '--detectors', 'larem_mean'
-    ) == 0
+    assert (
+        compare(copied / 'compare.yaml', data_root, copied / 'out', '--detectors', 'larem_mean')
+        == 0
+    )
     table = json.loads((copied / 'out' / 'table.json').read_text())
     assert {each['detector'] for each in table['results']} == {'larem_mean'}
-    assert compare(
-        copied / 'compare.yaml', data_root, copied / 'out', '--detectors', 'lared'
-    ) == 2
+    assert compare(copied / 'compare.yaml', data_root, copied / 'out', '--detectors', 'lared') == 2
     assert 'lared' in capsys.readouterr().err
 
 

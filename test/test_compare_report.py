@@ -28,8 +28,16 @@ VOID = {'br', 'wbr', 'img', 'input', 'meta', 'link', 'hr'}
 HOSTILE = '<img src=x onerror="alert(1)">&\'|`*'
 DETECTORS = [f'detector_{letter}' for letter in 'abcdefghi']
 MEASURES = (
-    'auroc', 'aupr_anomaly', 'aupr_success', 'auout', 'auin', 'fpr95_anomaly', 'fpr95_success',
-    'tnr95_anomaly', 'tnr95_success', 'detection_accuracy',
+    'auroc',
+    'aupr_anomaly',
+    'aupr_success',
+    'auout',
+    'auin',
+    'fpr95_anomaly',
+    'fpr95_success',
+    'tnr95_anomaly',
+    'tnr95_success',
+    'detection_accuracy',
 )
 
 
@@ -73,23 +81,37 @@ def inside(element: dict) -> list[dict]:
 
 def with_class(elements: list[dict], *names: str) -> list[dict]:
     return [
-        one for one in elements
+        one
+        for one in elements
         if set(names) <= set((one['attributes'].get('class') or '').split())
     ]
 
 
 def detector(name: str, **changes) -> dict:
     return {
-        'name': name, 'paper': 'Somebody, Some title, 2020', 'inputs': 'logits', 'passes': 1,
-        'gradients': False, 'exportable': True, 'levels': ['pixel', 'frame'], 'ms': 12.3,
-        'fit_seconds': 4.0, 'skipped': None, **changes,
+        'name': name,
+        'paper': 'Somebody, Some title, 2020',
+        'inputs': 'logits',
+        'passes': 1,
+        'gradients': False,
+        'exportable': True,
+        'levels': ['pixel', 'frame'],
+        'ms': 12.3,
+        'fit_seconds': 4.0,
+        'skipped': None,
+        **changes,
     }
 
 
 def one_set(name: str, group: str) -> dict:
     return {
-        'name': name, 'title': f'Title of {name}', 'level': 'pixel', 'group': group,
-        'protocol': f'positive = what {name} calls so', 'frames': 7, 'normal_frames': 0,
+        'name': name,
+        'title': f'Title of {name}',
+        'level': 'pixel',
+        'group': group,
+        'protocol': f'positive = what {name} calls so',
+        'frames': 7,
+        'normal_frames': 0,
     }
 
 
@@ -97,15 +119,20 @@ def result(name: str, set_name: str, rng: np.random.Generator) -> dict:
     measures = {key: float(rng.uniform(0.5, 1)) for key in MEASURES}
     auroc = measures['auroc']
     return {
-        'detector': name, 'set': set_name, 'measures': measures,
-        'intervals': {'auroc': [auroc - 0.01, auroc + 0.01]}, 'calibration': None,
-        'components': None, 'flipped': False,
+        'detector': name,
+        'set': set_name,
+        'measures': measures,
+        'intervals': {'auroc': [auroc - 0.01, auroc + 0.01]},
+        'calibration': None,
+        'components': None,
+        'flipped': False,
     }
 
 
 def curve() -> dict:
     return {
-        'roc': [[0, 0], [0.1, 0.7], [1, 1]], 'pr': [[0, 1], [0.7, 0.8], [1, 0.2]],
+        'roc': [[0, 0], [0.1, 0.7], [1, 1]],
+        'pr': [[0, 1], [0.7, 0.8], [1, 0.2]],
         'histogram': {'edges': [0, 1, 2], 'normal': [0.9, 0.1], 'anomalous': [0.2, 0.8]},
         'reliability': None,
     }
@@ -116,23 +143,33 @@ def table() -> dict:
     rng = np.random.default_rng(5)
     sets = [one_set('set_p', 'pixel'), one_set('set_q', 'pixel'), one_set('set_e', 'errors')]
     return {
-        'title': 'miniature', 'created': '2026-01-02', 'version': '1.2.3',
+        'title': 'miniature',
+        'created': '2026-01-02',
+        'version': '1.2.3',
         'network': {
-            'architecture': 'espnet', 'weights': 'some.pth', 'size': [480, 360],
-            'classes': ['sky', 'road'], 'ms': 41.2, 'device': 'cpu',
+            'architecture': 'espnet',
+            'weights': 'some.pth',
+            'size': [480, 360],
+            'classes': ['sky', 'road'],
+            'ms': 41.2,
+            'device': 'cpu',
         },
-        'detectors': [
-            detector(name, ms=10.0 + index) for index, name in enumerate(DETECTORS)
-        ],
+        'detectors': [detector(name, ms=10.0 + index) for index, name in enumerate(DETECTORS)],
         'sets': sets,
         'results': [result(name, one['name'], rng) for one in sets for name in DETECTORS],
         'segmentation': [
             {
-                'name': 'clean', 'miou': 0.5, 'iou': {'sky': 0.8, 'road': 0.2}, 'psnr': None,
+                'name': 'clean',
+                'miou': 0.5,
+                'iou': {'sky': 0.8, 'road': 0.2},
+                'psnr': None,
                 'clean': None,
             },
             {
-                'name': 'fgsm', 'miou': 0.15, 'iou': {'sky': 0.25, 'road': None}, 'psnr': 18.2,
+                'name': 'fgsm',
+                'miou': 0.15,
+                'iou': {'sky': 0.25, 'road': None},
+                'psnr': 18.2,
                 'clean': {'miou': 0.6, 'iou': {'sky': 0.9, 'road': 0.3}},
             },
         ],
@@ -147,8 +184,10 @@ def curves(table) -> dict:
 @pytest.fixture
 def panels() -> list[Panel]:
     picture = np.full((24, 32, 3), (200, 30, 60), dtype=np.uint8)
-    return [Panel('frame 1', 'caption 1', kind, [('input', picture), ('map', picture)])
-            for kind in ('attacks', 'best', 'worst')]
+    return [
+        Panel('frame 1', 'caption 1', kind, [('input', picture), ('map', picture)])
+        for kind in ('attacks', 'best', 'worst')
+    ]
 
 
 def find(table: dict, name: str, set_name: str) -> dict:
@@ -160,12 +199,14 @@ def heat_row(tree: Tree, name: str) -> list[list[str]]:
     """Return the cells of a row of the large table: AUROC, AP and FPR95 each."""
     (heat,) = with_class(tree.all, 'heat')
     (row,) = [
-        one for one in inside(heat)
+        one
+        for one in inside(heat)
         if one['tag'] == 'tr' and one['attributes'].get('data-detector') == name
     ]
     return [
         [span['text'] for span in cell['children'] if span['tag'] == 'span']
-        for cell in row['children'] if cell['tag'] == 'td'
+        for cell in row['children']
+        if cell['tag'] == 'td'
     ][1:]
 
 
@@ -173,9 +214,16 @@ def test_the_page_is_balanced_and_complete(table, curves, panels):
     tree = Tree(report_html(table, curves, panels))
     headings = [one['text'] for one in tree.all if one['tag'] == 'h2']
     assert headings == [
-        'Summary', 'Quality against cost', 'All detectors on all sets',
-        'Unknown objects, per pixel', 'Errors and unknown objects, per pixel',
-        'Segmentation under attack', 'Attacks', 'Best frames', 'Worst frames', 'Detectors',
+        'Summary',
+        'Quality against cost',
+        'All detectors on all sets',
+        'Unknown objects, per pixel',
+        'Errors and unknown objects, per pixel',
+        'Segmentation under attack',
+        'Attacks',
+        'Best frames',
+        'Worst frames',
+        'Detectors',
         'Protocol',
     ]
     text = tree.root['text']
@@ -212,7 +260,8 @@ def test_the_page_allows_its_own_script_and_no_other(table):
     tree = Tree(report_html(table, {}, []))
     (script,) = [one for one in tree.all if one['tag'] == 'script']
     (policy,) = [
-        one['attributes']['content'] for one in tree.all
+        one['attributes']['content']
+        for one in tree.all
         if one['attributes'].get('http-equiv') == 'Content-Security-Policy'
     ]
     digest = base64.b64encode(hashlib.sha256(script['text'].encode()).digest()).decode()
@@ -272,7 +321,9 @@ def test_numbers_are_those_of_the_table(table, curves):
         cells = heat_row(tree, name)
         assert len(cells) == 1 + 2 + 1  # the mean of a group of two, its sets, a group of one
         for place, set_name, positive in (
-            (1, 'set_p', 'anomaly'), (2, 'set_q', 'anomaly'), (3, 'set_e', 'success'),
+            (1, 'set_p', 'anomaly'),
+            (2, 'set_q', 'anomaly'),
+            (3, 'set_e', 'success'),
         ):
             measures = find(table, name, set_name)['measures']
             assert cells[place] == [
@@ -286,10 +337,15 @@ def test_numbers_are_those_of_the_table(table, curves):
 def test_the_details_of_a_set_name_every_measure_and_its_interval(table, curves):
     tree = Tree(report_html(table, curves, []))
     details = next(one for one in tree.all if one['tag'] == 'details')
-    rows = [one for one in inside(details) if one['tag'] == 'tr' and 'data-detector' in
-            one['attributes']]
-    values = [find(table, row['attributes']['data-detector'], 'set_p')['measures']['auroc']
-              for row in rows]
+    rows = [
+        one
+        for one in inside(details)
+        if one['tag'] == 'tr' and 'data-detector' in one['attributes']
+    ]
+    values = [
+        find(table, row['attributes']['data-detector'], 'set_p')['measures']['auroc']
+        for row in rows
+    ]
     assert values == sorted(values, reverse=True)
     assert len(rows) == len(DETECTORS)
     first = [cell['text'] for cell in rows[0]['children'] if cell['tag'] == 'td']
@@ -341,11 +397,14 @@ def test_missing_values_do_not_crash_and_are_shown_as_missing(table, curves, pan
     find(table, DETECTORS[2], 'set_p')['intervals'] = {'auroc': [None, 0.5]}
     find(table, DETECTORS[4], 'set_e')['calibration'] = {'ece': 0.0512, 'ace': None}
     curves['set_e'][DETECTORS[4]]['reliability'] = {
-        'confidence': [0.2, 0.6, 0.9], 'accuracy': [None, 0.5, float('nan')],
+        'confidence': [0.2, 0.6, 0.9],
+        'accuracy': [None, 0.5, float('nan')],
         'samples': [0, 10, 30],
     }
     curves['set_p'][DETECTORS[5]] = {
-        'roc': [[0, 0], [float('nan'), 1]], 'pr': [], 'reliability': None,
+        'roc': [[0, 0], [float('nan'), 1]],
+        'pr': [],
+        'reliability': None,
         'histogram': {'edges': [1, 1], 'normal': [0], 'anomalous': [0]},
     }
     curves['set_q'][DETECTORS[6]]['histogram'] = None
@@ -374,7 +433,10 @@ def test_empty_parts_are_left_out(table, curves):
     tree = Tree(report_html(table, curves, []))
     headings = {one['text'] for one in tree.all if one['tag'] == 'h2'}
     assert not headings & {
-        'Attacked frames', 'Segmentation under attack', 'Attacks', 'Quality against cost',
+        'Attacked frames',
+        'Segmentation under attack',
+        'Attacks',
+        'Quality against cost',
     }
     assert 'set_without_results' not in tree.root['text']
 
@@ -383,7 +445,9 @@ def test_a_table_without_any_result_is_still_a_page(table):
     table['results'] = []
     tree = Tree(report_html(table, {}, []))
     assert {one['text'] for one in tree.all if one['tag'] == 'h2'} == {
-        'Detectors', 'Segmentation under attack', 'Protocol',
+        'Detectors',
+        'Segmentation under attack',
+        'Protocol',
     }
     assert table_markdown(table)
     assert table_text(table)
@@ -403,8 +467,12 @@ def test_class_bars_are_as_long_as_the_numbers(table, curves):
     rows = with_class(tree.all, 'iou')
     assert [row['text'] for row in rows] == ['sky90.0 → 25.0', 'road30.0 → –']
     assert [
-        [(bar['attributes']['class'], bar['attributes']['style']) for bar in inside(row)
-         if bar['tag'] == 'i'] for row in rows
+        [
+            (bar['attributes']['class'], bar['attributes']['style'])
+            for bar in inside(row)
+            if bar['tag'] == 'i'
+        ]
+        for row in rows
     ] == [[('before', 'width:90.0%'), ('after', 'width:25.0%')], [('before', 'width:30.0%')]]
     assert '−75.0' in tree.root['text']  # mIoU from 60 to 15
 
@@ -504,12 +572,12 @@ def test_the_front_is_what_no_other_one_beats(pairs):
     front = pareto(quality, cost)
     for name in cost:
         beaten = any(
-            quality[other] >= quality[name] and cost[other] <= cost[name]
-            and (quality[other], cost[other]) != (quality[name], cost[name]) for other in cost
+            quality[other] >= quality[name]
+            and cost[other] <= cost[name]
+            and (quality[other], cost[other]) != (quality[name], cost[name])
+            for other in cost
         )
-        same = any(
-            (quality[other], cost[other]) == (quality[name], cost[name]) for other in front
-        )
+        same = any((quality[other], cost[other]) == (quality[name], cost[name]) for other in front)
         assert same is not beaten
 
 
@@ -517,8 +585,11 @@ def test_the_cost_chart_has_a_dot_per_timed_detector_and_rings():
     quality = {'a': 0.9, 'b': 0.99, 'c': 1.0, 'd': 0.2}
     svg = cost_figure(quality, {'a': 10.0, 'b': 100.0, 'c': 400.0}, {'a': 0}, hollow=['c'])
     elements = Tree(svg).all
-    dots = {one['attributes']['data-detector']: one['attributes'] for one in elements
-            if one['tag'] == 'circle'}
+    dots = {
+        one['attributes']['data-detector']: one['attributes']
+        for one in elements
+        if one['tag'] == 'circle'
+    }
     assert set(dots) == {'a', 'b', 'c'}
     assert [name for name in dots if 'ring' in dots[name]['class']] == ['c']
     x = [float(dots[name]['cx']) for name in 'abc']
@@ -538,8 +609,11 @@ def test_axes_put_values_where_they_belong():
 
 def test_a_histogram_shows_square_roots_of_the_shares():
     svg = histogram_figure({'edges': [0, 1, 2], 'normal': [1.0, 0], 'anomalous': [0.25, 0.75]})
-    paths = {one['attributes']['class']: one['attributes']['d'] for one in Tree(svg).all
-             if one['tag'] == 'path'}
+    paths = {
+        one['attributes']['class']: one['attributes']['d']
+        for one in Tree(svg).all
+        if one['tag'] == 'path'
+    }
     tops = {
         kind: [float(point.split()[1]) for point in paths[kind][1:].split('L')]
         for kind in ('normal', 'anomalous')
@@ -551,7 +625,8 @@ def test_a_histogram_shows_square_roots_of_the_shares():
 def test_markdown_has_a_table_per_group_with_the_best_in_bold(table):
     text = table_markdown(table)
     assert [line for line in text.splitlines() if line.startswith('## ')] == [
-        '## Unknown objects, per pixel', '## Errors and unknown objects, per pixel',
+        '## Unknown objects, per pixel',
+        '## Errors and unknown objects, per pixel',
     ]
     for one in table['sets']:
         assert one['protocol'] in text
@@ -567,7 +642,8 @@ def test_markdown_has_a_table_per_group_with_the_best_in_bold(table):
     assert cells[0] == best
     assert cells[2].split(' / ')[0] == f'**{100 * measures["auroc"]:.1f}**'
     assert cells[2].replace('*', '').split(' / ')[1:] == [
-        f'{100 * measures["aupr_success"]:.1f}', f'{100 * measures["fpr95_success"]:.1f}',
+        f'{100 * measures["aupr_success"]:.1f}',
+        f'{100 * measures["fpr95_success"]:.1f}',
     ]
 
 
@@ -593,11 +669,21 @@ def test_the_terminal_shows_means_per_group(table):
 
 def test_numbers_as_they_are_written():
     assert [percent(value) for value in (0.97123, 1, 0.0, None, float('nan'))] == [
-        '97.1', '100.0', '0.0', '–', '–',
+        '97.1',
+        '100.0',
+        '0.0',
+        '–',
+        '–',
     ]
     assert [interval(value) for value in ([0.5, 0.6], None, [], [None, 0.5])] == [
-        '50.0–60.0', '', '', '',
+        '50.0–60.0',
+        '',
+        '',
+        '',
     ]
     assert [three_digits(value) for value in (4.271, 41.25, 1350.4, None)] == [
-        '4.27', '41.2', '1350', '–',
+        '4.27',
+        '41.2',
+        '1350',
+        '–',
     ]

@@ -172,8 +172,6 @@ def test_unusable_pictures_are_refused():
     with pytest.raises(ValueError, match='must be equal'):
         ComponentScores().update(np.zeros((4, 5), dtype=bool), np.zeros((5, 4), dtype=np.uint8))
     with pytest.raises(ValueError, match='label 2 is none of'):
-        ComponentScores().update(
-            np.zeros((4, 5), dtype=bool), np.full((4, 5), 2, dtype=np.uint8)
-        )
+        ComponentScores().update(np.zeros((4, 5), dtype=bool), np.full((4, 5), 2, dtype=np.uint8))
     with pytest.raises(ValueError, match='must agree'):
         ComponentScores(EVERY).merge(ComponentScores(ANOMALY_TRACK))

@@ -75,9 +75,7 @@ def test_hbos_of_a_constant_dimension_is_finite():
 def test_mahalanobis_is_that_of_a_shrunk_covariance_about_the_mean_vector(count):
     z, other = latent(count), latent(20, seed=1)
     reference = LedoitWolf().fit(z)
-    expected = [
-        mahalanobis(row, z.mean(axis=0), reference.precision_) ** 2 / 7 for row in other
-    ]
+    expected = [mahalanobis(row, z.mean(axis=0), reference.precision_) ** 2 / 7 for row in other]
     scores = fitted('mahalanobis', z)(torch.from_numpy(other).float())
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-3)
 

@@ -214,8 +214,14 @@ def test_onnx_gives_the_same_scores_with_one_gather_per_layer(tmp_path, flow, cl
     path = tmp_path / 'daain.onnx'
     image = torch.from_numpy(smooth(1, 3))
     torch.onnx.export(
-        DaainGraph(detector, watched).eval(), (image,), path, input_names=['image'],
-        output_names=['logits', 'score'], opset_version=18, dynamo=True, external_data=False,
+        DaainGraph(detector, watched).eval(),
+        (image,),
+        path,
+        input_names=['image'],
+        output_names=['logits', 'score'],
+        opset_version=18,
+        dynamo=True,
+        external_data=False,
         verbose=False,
     )
     operators = check_graph(path)

@@ -257,8 +257,11 @@ def test_ros_tools_see_the_node_and_the_types_of_its_topics(domain, node):
     assert sample.qos[Policy.Deadline].deadline == duration(milliseconds=200)
 
     participants = builtin.BuiltinDataReader(observer, builtin.BuiltinTopicDcpsParticipant)
-    user_data = [sample.qos[Policy.Userdata].data for sample in participants.read(N=100)
-                 if sample.key.bytes == bytes(info.gid.data)]  # fmt: skip
+    user_data = [
+        sample.qos[Policy.Userdata].data
+        for sample in participants.read(N=100)
+        if sample.key.bytes == bytes(info.gid.data)
+    ]
     assert user_data == [b'enclave=/;']
 
 
@@ -300,9 +303,10 @@ def test_a_failing_callback_and_a_malformed_message_do_not_end_reception(
     # Cyclone DDS itself keeps most malformed bytes from us, so break the decoding of one.
     broken_decodes = iter([lambda name, data: deserialize(name, data[:6])])
     monkeypatch.setattr(
-        dds, 'deserialize',
+        dds,
+        'deserialize',
         lambda name, data: next(broken_decodes, deserialize)(name, data),
-    )  # fmt: skip
+    )
     camera.publish(topic, RawCompressedImage(Header(), 'png', np.zeros(1, np.uint8)))
     wait_until(lambda: 'malformed' in caplog.text)
     send([3], 2)

@@ -39,7 +39,11 @@ def test_schedule_survives_its_file(tmp_path):
 def test_frozen_camera_repeats_the_last_picture_and_then_catches_up():
     one = schedule(ANOMALY, FREEZE)
     assert [one.picture(frame) for frame in (148, 149, 150, 169, 170)] == [
-        148, 149, 149, 149, 170,
+        148,
+        149,
+        149,
+        149,
+        170,
     ]
 
 
@@ -168,12 +172,16 @@ def test_camera_faults_reach_a_subscriber_and_both_processes_leave(tiny_bundle, 
     from ros2_ood_monitor.demo.director import run_demo
 
     one = Schedule(
-        seed=3, width=64, height=48, fps=15.0, duration_s=9.0,
+        seed=3,
+        width=64,
+        height=48,
+        fps=15.0,
+        duration_s=9.0,
         events=(
             Event(EventKind.FREEZE, 'camera freezes', 1.5, 1.2),
             Event(EventKind.DEATH, 'camera dies', 4.5, 2.5),
         ),
-    )  # fmt: skip
+    )
     judgement, _ = run_demo(tiny_bundle, tmp_path, one, DOMAIN_ID, Console(quiet=True))
     delays = [verdict.delay_s for verdict in judgement.verdicts]
     assert len(delays) == 2
@@ -189,12 +197,23 @@ def test_camera_faults_reach_a_subscriber_and_both_processes_leave(tiny_bundle, 
 @pytest.mark.slow
 def test_ctrl_c_stops_camera_and_monitor(tiny_bundle, tmp_path):
     demo = subprocess.Popen(
-        [sys.executable, '-m', 'ros2_ood_monitor', 'demo', '--bundle', str(tiny_bundle),
-         '--output', str(tmp_path), '--domain-id', str(DOMAIN_ID + 1)],
-        stdout=subprocess.PIPE, text=True,
+        [
+            sys.executable,
+            '-m',
+            'ros2_ood_monitor',
+            'demo',
+            '--bundle',
+            str(tiny_bundle),
+            '--output',
+            str(tmp_path),
+            '--domain-id',
+            str(DOMAIN_ID + 1),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
         # What a shell runs in the background inherits that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     assert demo.stdout is not None
     for line in demo.stdout:
         if 'the camera starts' in line:

@@ -36,23 +36,39 @@ SETTINGS: dict[str, dict[str, Any]] = {
     'lared': {'block_size': 2},
     'residual_flow': {'hidden': 8, 'couplings': 2, 'steps': 10},
     'obsnet': {
-        'epochs': 10, 'crop': 1.0, 'zoom': 1.0, 'paste': 1.0, 'learning_rate': 1e-2,
+        'epochs': 10,
+        'crop': 1.0,
+        'zoom': 1.0,
+        'paste': 1.0,
+        'learning_rate': 1e-2,
     },
     'light_observer': {
-        'epochs': 40, 'width': 16, 'batch_size': 4, 'max_objects': 2, 'learning_rate': 1e-2,
+        'epochs': 40,
+        'width': 16,
+        'batch_size': 4,
+        'max_objects': 2,
+        'learning_rate': 1e-2,
         'attack_share': 0.0,
     },
     'dense_flow': {'channels': 12, 'hidden': 8, 'layers': 2, 'epochs': 3},
     'monitor': {
         'observer': {
-            'epochs': 40, 'width': 16, 'batch_size': 4, 'max_objects': 2, 'learning_rate': 1e-2,
+            'epochs': 40,
+            'width': 16,
+            'batch_size': 4,
+            'max_objects': 2,
+            'learning_rate': 1e-2,
             'attack_share': 0.0,
         },
         'flow': {'channels': 12, 'hidden': 8, 'layers': 2, 'epochs': 3},
     },
     'error_fusion': {
         'observer': {
-            'epochs': 40, 'width': 16, 'batch_size': 4, 'max_objects': 2, 'learning_rate': 1e-2,
+            'epochs': 40,
+            'width': 16,
+            'batch_size': 4,
+            'max_objects': 2,
+            'learning_rate': 1e-2,
             'attack_share': 0.0,
         },
     },
@@ -94,8 +110,10 @@ def test_no_detector_is_forgotten():
     while more:
         more = {child for parent in more for child in parent.__subclasses__()}
         found |= {
-            child for child in more
-            if child.__module__.startswith(detectors.__name__) and not inspect.isabstract(child)
+            child
+            for child in more
+            if child.__module__.startswith(detectors.__name__)
+            and not inspect.isabstract(child)
             and hasattr(child, 'spec')
         }
     assert found == set(DETECTORS.values())
@@ -291,7 +309,12 @@ def test_exportable_ones_agree_with_torch_in_onnxruntime(name, tmp_path: Path):
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            chain, (example,), path, input_names=['images'], dynamo=True, external_data=False,
+            chain,
+            (example,),
+            path,
+            input_names=['images'],
+            dynamo=True,
+            external_data=False,
             verbose=False,
         )
     check_graph(path)

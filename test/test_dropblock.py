@@ -118,9 +118,14 @@ def test_masks_are_inputs_of_an_engine(tmp_path):
     mask = drop_block_mask((6, 1, 8, 10), 3, 0.5, generator)
     path = tmp_path / 'sampled.onnx'
     torch.onnx.export(
-        Sampled().eval(), (x, mask), path, dynamo=True, opset_version=18, external_data=False,
+        Sampled().eval(),
+        (x, mask),
+        path,
+        dynamo=True,
+        opset_version=18,
+        external_data=False,
         verbose=False,
-    )  # fmt: skip
+    )
     check_graph(path)
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     names = [value.name for value in session.get_inputs()]

@@ -31,10 +31,19 @@ def pictures(tmp_path):
 
 
 def run(bundle, pictures, capsys):
-    status = evaluate.main([
-        'anomaly', '--bundle', str(bundle), '--data-dir', str(pictures), '--json', '-',
-        '--backend', 'onnxruntime',
-    ])  # fmt: skip
+    status = evaluate.main(
+        [
+            'anomaly',
+            '--bundle',
+            str(bundle),
+            '--data-dir',
+            str(pictures),
+            '--json',
+            '-',
+            '--backend',
+            'onnxruntime',
+        ]
+    )
     captured = capsys.readouterr()
     return status, captured
 
@@ -79,10 +88,19 @@ def test_a_missing_bundle_or_folder_gets_one_sentence(tiny_bundle, pictures, tmp
 
 def test_writing_to_a_file_is_the_same_report(tiny_bundle, pictures, tmp_path, capsys):
     target = tmp_path / 'deep' / 'report.json'
-    status = evaluate.main([
-        'anomaly', '--bundle', str(tiny_bundle), '--data-dir', str(pictures),
-        '--json', str(target), '--backend', 'onnxruntime',
-    ])  # fmt: skip
+    status = evaluate.main(
+        [
+            'anomaly',
+            '--bundle',
+            str(tiny_bundle),
+            '--data-dir',
+            str(pictures),
+            '--json',
+            str(target),
+            '--backend',
+            'onnxruntime',
+        ]
+    )
     assert status == 0
     assert capsys.readouterr().out == ''
     assert json.loads(target.read_text())['protocol'].startswith('positive = anomaly')

@@ -60,8 +60,9 @@ def test_the_monitor_refuses_a_fusion_of_other_maps(monitor):
 def mislabelled(count=16):
     """Frames whose class 0 is labelled as class 1 all over: there the network is always wrong."""
     frames = normal_frames(count)
-    return Frames(frames.images, [np.where(own == 0, 1, own).astype(np.uint8)
-                                  for own in frames.labels])
+    return Frames(
+        frames.images, [np.where(own == 0, 1, own).astype(np.uint8) for own in frames.labels]
+    )
 
 
 def test_a_class_that_is_often_wrong_scores_higher(errors):
@@ -105,6 +106,7 @@ def test_the_regression_sees_no_frame_of_the_observer(errors, monkeypatch):
             seen[part] = [names[id(image)] for image in given.images]
             for image, own in zip(given.images, given.labels, strict=True):
                 assert own is frames.labels[names[id(image)]]
+
         return fit
 
     monkeypatch.setattr(errors.observer, 'fit', record('observer'))

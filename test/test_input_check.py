@@ -30,7 +30,12 @@ def raw(data: np.ndarray, encoding: str, channels: int, padding: int = 0, **chan
     assert rows.shape[1] == data.shape[1] * channels
     padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
     image = RawImage(
-        Header(Stamp(1, 0), 'camera'), data.shape[0], data.shape[1], encoding, 0, padded.shape[1],
+        Header(Stamp(1, 0), 'camera'),
+        data.shape[0],
+        data.shape[1],
+        encoding,
+        0,
+        padded.shape[1],
         padded.ravel(),
     )
     return dataclasses.replace(image, **changes)
@@ -237,8 +242,11 @@ def test_a_camera_that_changes_size_stays_refused_until_it_changes_back():
     camera = Camera()
     small = scene()[:24, :32]
     assert [camera.send(), camera.send(small), camera.send(small + 1), camera.send()] == [
-        '', 'size_changed', 'size_changed', '',
-    ]  # fmt: skip
+        '',
+        'size_changed',
+        'size_changed',
+        '',
+    ]
 
 
 def test_stamps_must_move_forward_be_set_and_be_near_the_clock():

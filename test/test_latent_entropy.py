@@ -154,9 +154,15 @@ def test_sixteen_samples_take_ten_steps():
 
 
 @given(
-    arrays(np.float32, st.tuples(st.integers(2, 18), st.just(3)), elements=st.floats(
-        -4, 4, width=32,
-    )),
+    arrays(
+        np.float32,
+        st.tuples(st.integers(2, 18), st.just(3)),
+        elements=st.floats(
+            -4,
+            4,
+            width=32,
+        ),
+    ),
     st.integers(1, 8),
 )
 @settings(max_examples=30, deadline=None)
@@ -252,14 +258,18 @@ def naive_features(detector: LatentDensity, images: Tensor) -> np.ndarray:
     _, taps = WATCHED.features(images)
     tap = taps['wide'].detach()
     masks = (detector.weights > 0).float()
-    samples = np.stack([
-        drop_block(tap, mask.expand(len(tap), 1, -1, -1)).mean(dim=(2, 3)).numpy()
-        for mask in masks
-    ])
-    return np.array([
-        [naive_entropy(samples[:, b, c], 5) for c in range(samples.shape[2])]
-        for b in range(samples.shape[1])
-    ])
+    samples = np.stack(
+        [
+            drop_block(tap, mask.expand(len(tap), 1, -1, -1)).mean(dim=(2, 3)).numpy()
+            for mask in masks
+        ]
+    )
+    return np.array(
+        [
+            [naive_entropy(samples[:, b, c], 5) for c in range(samples.shape[2])]
+            for b in range(samples.shape[1])
+        ]
+    )
 
 
 def test_larem_is_scikit_learns_distance_after_its_pca():
@@ -287,9 +297,7 @@ def pooled(images: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize(('whiten', 'bandwidth'), [(True, 1.0), (True, 0.4), (False, 0.7)])
 def test_lared_is_scikit_learns_kernel_density(whiten, bandwidth):
-    detector = fitted(
-        LaRED, components=5, feature='mean', whiten=whiten, bandwidth=bandwidth
-    )
+    detector = fitted(LaRED, components=5, feature='mean', whiten=whiten, bandwidth=bandwidth)
     train = pooled(torch.from_numpy(np.stack(TRAIN.images)))
     pca = PCA(5, svd_solver='full', whiten=whiten).fit(train)
     density = KernelDensity(bandwidth=bandwidth).fit(pca.transform(train))
@@ -382,9 +390,16 @@ def test_what_cannot_be_fitted_or_scored_says_why():
 
 
 @pytest.mark.parametrize(
-    'wrong', [
-        {'feature': 'median'}, {'samples': 1}, {'block_size': 0}, {'drop_prob': 0.0},
-        {'drop_prob': 1.0}, {'neighbors': 0}, {'components': 0}, {'batch_size': 0},
+    'wrong',
+    [
+        {'feature': 'median'},
+        {'samples': 1},
+        {'block_size': 0},
+        {'drop_prob': 0.0},
+        {'drop_prob': 1.0},
+        {'neighbors': 0},
+        {'components': 0},
+        {'batch_size': 0},
         {'bandwidth': 0.0},
     ],
 )
@@ -403,9 +418,14 @@ def test_an_engine_gets_the_same_score_from_the_tap(tmp_path: Path):
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            graph, (taps[:1],), path, dynamo=True, opset_version=18, external_data=False,
+            graph,
+            (taps[:1],),
+            path,
+            dynamo=True,
+            opset_version=18,
+            external_data=False,
             verbose=False,
-        )  # fmt: skip
+        )
     check_graph(path)
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     for tap in taps:

@@ -126,8 +126,9 @@ def channel_network(images: Tensor) -> Tensor:
     return images / 255
 
 
-@pytest.mark.parametrize('name', [name for name, (mode, _) in LOCAL_ATTACKS.items()
-                                  if mode == 'max'])
+@pytest.mark.parametrize(
+    'name', [name for name, (mode, _) in LOCAL_ATTACKS.items() if mode == 'max']
+)
 def test_max_raises_one_wrong_class_per_image(name):
     images = torch.full((64, 3, 16, 16), 128.0)
     labels = torch.full((64, 16, 16), 3)  # none of the outputs, hence all of them are wrong

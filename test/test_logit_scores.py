@@ -35,9 +35,9 @@ from offline_training.detectors.logit_scores import (
 RECORDED = json.loads(
     (Path(__file__).parent / 'data' / 'pytorch_ood_scores.json').read_text(encoding='utf-8')
 )
-LOGITS = arrays(
-    np.float32, (2, 5, 2, 3), elements=st.floats(-1e4, 1e4, width=32)
-) | arrays(np.float32, (2, 5, 2, 3), elements=st.floats(-5, 5, width=32))
+LOGITS = arrays(np.float32, (2, 5, 2, 3), elements=st.floats(-1e4, 1e4, width=32)) | arrays(
+    np.float32, (2, 5, 2, 3), elements=st.floats(-5, 5, width=32)
+)
 TEMPERATURES = st.floats(0.1, 1000)
 
 

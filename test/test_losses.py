@@ -168,9 +168,14 @@ def test_training_uses_the_configured_loss(tmp_path, loss, gamma):
     weights = np.array([1.0, 2.0, 0.5, 1.0], np.float32)
     config = BackboneConfig(loss=loss, focal_gamma=3.0, jaccard_weight=0.25)
     trainer = Trainer(
-        network, nn.Identity(), LabelledImages([], []), weights, config, torch.device('cpu'),
+        network,
+        nn.Identity(),
+        LabelledImages([], []),
+        weights,
+        config,
+        torch.device('cpu'),
         tmp_path / 'backbone.pt',
-    )  # fmt: skip
+    )
     images, labels = torch.rand(2, 3, 4, 4), torch.randint(0, CLASSES, (2, 4, 4))
     expected = segmentation_loss(
         network(images), labels, torch.from_numpy(weights), gamma, jaccard_weight=0.25
@@ -187,9 +192,13 @@ def test_a_validation_split_of_void_alone_is_named(tmp_path):
     images = LabelledImages([np.zeros((32, 32, 3), np.uint8)], [np.zeros((32, 32), np.uint8)])
     phase = PhaseConfig(crop_width=32, crop_height=32)
     trainer = Trainer(
-        nn.Conv2d(3, CLASSES, 1), Normalize(InputConfig(32, 32)), images,
-        np.ones(CLASSES, np.float32), BackboneConfig(epochs=1, phases=(phase,)),
-        torch.device('cpu'), tmp_path / 'backbone.pt',
-    )  # fmt: skip
+        nn.Conv2d(3, CLASSES, 1),
+        Normalize(InputConfig(32, 32)),
+        images,
+        np.ones(CLASSES, np.float32),
+        BackboneConfig(epochs=1, phases=(phase,)),
+        torch.device('cpu'),
+        tmp_path / 'backbone.pt',
+    )
     with Progress(disable=True) as bars, pytest.raises(DataError, match='other than void'):
         trainer.fit(lambda network: math.nan, bars)

@@ -49,7 +49,10 @@ def fitted(x: torch.Tensor, c: torch.Tensor, classes: int, cut: float = 1e-4) ->
 
 
 @given(
-    st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(1, 3),
     st.integers(0, 2**31),
 )
 @settings(max_examples=15, deadline=None)
@@ -65,7 +68,8 @@ def test_class_means_are_those_of_a_loop_over_cells(batch, classes, channels, fa
             for row in range(height):
                 for column in range(width):
                     cell = labels[
-                        b, row * factor : (row + 1) * factor,
+                        b,
+                        row * factor : (row + 1) * factor,
                         column * factor : (column + 1) * factor,
                     ]
                     share = (cell == k).mean()
@@ -192,9 +196,18 @@ def test_score_of_known_classes_is_the_mean_of_those_present():
         assert standard.std().item() == pytest.approx(1, abs=1e-4)
     values = torch.stack([x[c == k][0] for k in (0, 1, 2, 2)])[None].repeat(3, 1, 1)
     values[:, 1] += 100  # class 1 is far out
-    score = density(Pooled(values, torch.tensor([
-        [True, True, True, True], [True, False, True, True], [False, False, False, True],
-    ])))
+    score = density(
+        Pooled(
+            values,
+            torch.tensor(
+                [
+                    [True, True, True, True],
+                    [True, False, True, True],
+                    [False, False, False, True],
+                ]
+            ),
+        )
+    )
     each = [
         (-own[c == k][0] - density.center[k]).item() / density.spread[k].item() for k in (0, 2)
     ]
@@ -368,7 +381,8 @@ def test_no_class_in_the_held_out_frames_is_told(watched):
     classes = Mahalanobis(taps=['late'], whole_frame=False).fit(watched, normal_frames())
     (density,) = classes.densities
     nothing = Vectors(
-        torch.empty(0, density.gaussian.means.shape[1]), torch.empty(0, dtype=torch.long),
+        torch.empty(0, density.gaussian.means.shape[1]),
+        torch.empty(0, dtype=torch.long),
         len(density.center),
     )
     with pytest.raises(ValueError, match='no class in the held-out frames'):

@@ -82,8 +82,12 @@ def test_it_is_the_sum_over_single_pixels(size):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 9999), height=st.integers(1, 13), width=st.integers(1, 13),
-       gain=st.sampled_from([0.1, 1.0, 30.0]))
+@given(
+    seed=st.integers(0, 9999),
+    height=st.integers(1, 13),
+    width=st.integers(1, 13),
+    gain=st.sampled_from([0.1, 1.0, 30.0]),
+)
 def test_attacked_pictures_keep_shape_and_range(seed, height, width, gain):
     network = attacker(seed)
     network.decode.weight *= gain
@@ -103,12 +107,14 @@ def test_the_start_changes_pictures_as_little_as_its_code_allows(width):
     """Eckart and Young: no code of this width over 2x2 patches does better than the SVD."""
     network, images = attacker(0, width), pictures(5, 4)
     network.start_from_principal_components(images)
-    patches = np.stack([
-        image[:, y : y + 2, x : x + 2].reshape(-1)
-        for image in images.numpy().astype(float)
-        for y in range(0, image.shape[1], 2)
-        for x in range(0, image.shape[2], 2)
-    ])
+    patches = np.stack(
+        [
+            image[:, y : y + 2, x : x + 2].reshape(-1)
+            for image in images.numpy().astype(float)
+            for y in range(0, image.shape[1], 2)
+            for x in range(0, image.shape[2], 2)
+        ]
+    )
     lost = np.linalg.svd(patches, compute_uv=False)[width:]
     assert squared_change(network(images), images).mean().item() <= (
         np.square(lost).sum() / patches.size + 1e-3
@@ -152,28 +158,42 @@ def test_a_saved_attacker_comes_back_frozen(tmp_path):
 
 def public_file(path, state):
     """A file in the layout of mal.pt: epoch, NumPy mIoU, optimizer, attacker and victim."""
-    torch.save({
-        'epoch': 10,
-        'miou': np.float64(0.0691),
-        'optimizer': {'state': {}, 'param_groups': [{'lr': 5e-4}]},
-        'state_dict': OrderedDict(state),
-    }, path)
+    torch.save(
+        {
+            'epoch': 10,
+            'miou': np.float64(0.0691),
+            'optimizer': {'state': {}, 'param_groups': [{'lr': 5e-4}]},
+            'state_dict': OrderedDict(state),
+        },
+        path,
+    )
     return path
 
 
 def test_of_the_public_checkpoint_only_the_attacker_is_read(tmp_path):
     network, images = attacker(7), pictures()
-    victim = {'bboxmodel.initial_block.main_branch.weight': torch.ones(13, 3, 3, 3),
-              'bboxmodel.encode.weight': torch.ones(1)}
+    victim = {
+        'bboxmodel.initial_block.main_branch.weight': torch.ones(13, 3, 3, 3),
+        'bboxmodel.encode.weight': torch.ones(1),
+    }
     path = public_file(tmp_path / 'mal.pt', {**network.state_dict(), **victim})
     assert torch.equal(load_attacker(path)(images), network(images))
 
 
-@pytest.mark.parametrize(('state', 'message'), [
-    ({'encode.weight': torch.ones(8, 3, 3, 3)}, 'no attacker in the layout'),
-    ({'encode.weight': torch.ones(8, 3, 3, 3), 'encode.bias': torch.ones(8),
-      'decode.weight': torch.ones(4, 3, 3, 3)}, 'does not fit the malicious autoencoder'),
-])
+@pytest.mark.parametrize(
+    ('state', 'message'),
+    [
+        ({'encode.weight': torch.ones(8, 3, 3, 3)}, 'no attacker in the layout'),
+        (
+            {
+                'encode.weight': torch.ones(8, 3, 3, 3),
+                'encode.bias': torch.ones(8),
+                'decode.weight': torch.ones(4, 3, 3, 3),
+            },
+            'does not fit the malicious autoencoder',
+        ),
+    ],
+)
 def test_other_checkpoints_are_refused(tmp_path, state, message):
     with pytest.raises(StorageError, match=message):
         load_attacker(public_file(tmp_path / 'other.pt', state))

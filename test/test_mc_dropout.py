@@ -242,12 +242,14 @@ def test_weight_noise_has_the_known_variance():
     pixel = torch.tensor([20.0, 4.0, 9.0])
     detector = WeightNoise(passes=800, sigma=0.1)
     with torch.no_grad():
-        samples = torch.stack([
-            sample[0, :, 0, 0]
-            for sample in detector.samples(
-                watched, pixel.view(1, 1, 1, 3), torch.Generator().manual_seed(0)
-            )
-        ])
+        samples = torch.stack(
+            [
+                sample[0, :, 0, 0]
+                for sample in detector.samples(
+                    watched, pixel.view(1, 1, 1, 3), torch.Generator().manual_seed(0)
+                )
+            ]
+        )
     # Every logit is w x + b, and w and b have the noise.
     deviation = 0.1 * (pixel.square().sum() + 1).sqrt().item()
     assert samples.std(dim=0).tolist() == pytest.approx([deviation] * 2, rel=0.12)

@@ -36,8 +36,12 @@ def test_every_other_scene_may_be_disturbed():
     positive, negative = frame_scores(100, 0.95)
     halves = Question('fog', 'fog', 'natural', '', every=2)
     report = measure_frames(halves, positive[::2], negative, 300, 0)
-    assert 0 < width(report) < width(
-        measure_frames(Question('fog', 'fog', 'natural', ''), positive[::2], negative, 300, 0)
+    assert (
+        0
+        < width(report)
+        < width(
+            measure_frames(Question('fog', 'fog', 'natural', ''), positive[::2], negative, 300, 0)
+        )
     )
 
 
@@ -64,9 +68,7 @@ def test_chance_alone_is_no_flipped_sign():
     rng = np.random.default_rng(0)
     question = Question('fog', 'fog', 'natural', '')
     flags = [
-        measure_frames(
-            question, *(rng.normal(size=(2, 40)).astype(np.float32)), 100, 0
-        )['flipped']
+        measure_frames(question, *(rng.normal(size=(2, 40)).astype(np.float32)), 100, 0)['flipped']
         for _ in range(30)
     ]
     assert sum(flags) <= 4

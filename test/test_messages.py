@@ -31,15 +31,30 @@ from ros2_ood_monitor.statistics import Statistics
 HEADER = Header(Stamp(1700000000, 123456789), 'camera_optical_frame')
 NOW = Stamp(1700000001, 5)
 FAULT = Alert(
-    'front', State.FAULT,
-    (Cause(State.CAUTION, 'unknown_region', 'ein Würfel; rot'),
-     Cause(State.FAULT, 'stale', 'no image for 0.7 s')),
-    1.25, 3.5, 8.0, 41, 712.5, HEADER, True,
-)  # fmt: skip
+    'front',
+    State.FAULT,
+    (
+        Cause(State.CAUTION, 'unknown_region', 'ein Würfel; rot'),
+        Cause(State.FAULT, 'stale', 'no image for 0.7 s'),
+    ),
+    1.25,
+    3.5,
+    8.0,
+    41,
+    712.5,
+    HEADER,
+    True,
+)
 STARTING = Alert(
-    'front', State.INITIALIZING, (Cause(State.INITIALIZING, 'loading', 'loading'),),
-    math.nan, 0.0, math.nan, 0, math.inf,
-)  # fmt: skip
+    'front',
+    State.INITIALIZING,
+    (Cause(State.INITIALIZING, 'loading', 'loading'),),
+    math.nan,
+    0.0,
+    math.nan,
+    0,
+    math.inf,
+)
 
 
 def detection() -> Detection:
@@ -106,8 +121,10 @@ def test_jpeg_keeps_red_red():
 def test_label_info_names_every_label_and_the_unlabeled_one():
     message = label_info_message(['sky', 'road'], 0.5, NOW)
     assert [(c.class_id, c.class_name) for c in message.class_map] == [
-        (0, 'sky'), (1, 'road'), (255, 'unlabeled'),
-    ]  # fmt: skip
+        (0, 'sky'),
+        (1, 'road'),
+        (255, 'unlabeled'),
+    ]
     assert message.threshold == 0.5
 
 
@@ -121,21 +138,31 @@ def test_alert_keys_are_the_documented_interface():
     assert message.status[0].hardware_id == 'front'
     assert message.status[0].message == 'no image for 0.7 s; ein Würfel; rot'
     assert values(message) == {
-        'schema': '1', 'state': 'FAULT', 'score': '1.25', 'evidence': '3.5', 'threshold': '8',
-        'seq': '41', 'age_ms': '712.5', 'latched': 'true', 'stamp': '1700000000.123456789',
+        'schema': '1',
+        'state': 'FAULT',
+        'score': '1.25',
+        'evidence': '3.5',
+        'threshold': '8',
+        'seq': '41',
+        'age_ms': '712.5',
+        'latched': 'true',
+        'stamp': '1700000000.123456789',
         'frame_id': 'camera_optical_frame',
         'causes': '[["FAULT", "stale", "no image for 0.7 s"], '
         '["CAUTION", "unknown_region", "ein Würfel; rot"]]',
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
     ('state', 'level', 'unsafe'),
     [
-        (State.NOMINAL, 0, False), (State.CAUTION, 1, False), (State.INITIALIZING, 2, True),
-        (State.ALERT, 2, True), (State.FAULT, 2, True),
+        (State.NOMINAL, 0, False),
+        (State.CAUTION, 1, False),
+        (State.INITIALIZING, 2, True),
+        (State.ALERT, 2, True),
+        (State.FAULT, 2, True),
     ],
-)  # fmt: skip
+)
 def test_level_and_unsafe_follow_the_state(state, level, unsafe):
     messages = dict(alert_messages(replace(FAULT, state=state), NOW))
     assert messages[topics.ALERT].status[0].level == level
@@ -161,11 +188,19 @@ def altered(key: str, value: str | None) -> DiagnosticArray:
 @pytest.mark.parametrize(
     ('key', 'value'),
     [
-        ('schema', '2'), ('schema', None), ('state', 'FINE'), ('state', None), ('score', 'x'),
-        ('seq', '1.5'), ('age_ms', '-1'), ('causes', 'stale'), ('causes', '[["FAULT", "x"]]'),
-        ('causes', '3'), ('stamp', 'now'),
+        ('schema', '2'),
+        ('schema', None),
+        ('state', 'FINE'),
+        ('state', None),
+        ('score', 'x'),
+        ('seq', '1.5'),
+        ('age_ms', '-1'),
+        ('causes', 'stale'),
+        ('causes', '[["FAULT", "x"]]'),
+        ('causes', '3'),
+        ('stamp', 'now'),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_an_alert_is_refused_by_name(key, value):
     with pytest.raises(AlertFormatError, match='front alert'):
         alerts_from_message(altered(key, value))

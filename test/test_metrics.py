@@ -219,9 +219,9 @@ def test_ten_million_pixels_in_constant_memory():
 
 
 # Few distinct values, so that ties are common; both classes are always present.
-samples = st.lists(
-    st.tuples(st.integers(-20, 20), st.booleans()), min_size=1, max_size=60
-).map(lambda rows: [*rows, (0, True), (1, False)])
+samples = st.lists(st.tuples(st.integers(-20, 20), st.booleans()), min_size=1, max_size=60).map(
+    lambda rows: [*rows, (0, True), (1, False)]
+)
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 
 
@@ -397,9 +397,7 @@ def test_void_protocols_agree_with_scikit_learn():
     valid = truth != 255
     np.testing.assert_allclose(matrix.iou('void_as_false_positive'), expected(everything))
     np.testing.assert_allclose(matrix.iou('void_ignored'), expected(valid))
-    np.testing.assert_allclose(
-        matrix.iou('drop_row_and_column'), expected(valid & (guess != 255))
-    )
+    np.testing.assert_allclose(matrix.iou('drop_row_and_column'), expected(valid & (guess != 255)))
     np.testing.assert_array_equal(
         matrix.counts, confusion_matrix(truth, guess, labels=[*classes, 255])
     )

@@ -90,9 +90,15 @@ class Rig:
         stamp = Stamp.from_ns(time.time_ns() if stamp_ns is None else stamp_ns)
         data = self.random.integers(0, 255, HEIGHT * WIDTH * 3, np.uint8)
         values = {
-            'header': Header(stamp, 'lens'), 'height': HEIGHT, 'width': WIDTH, 'encoding': 'rgb8',
-            'is_bigendian': 0, 'step': WIDTH * 3, 'data': data, **changes,
-        }  # fmt: skip
+            'header': Header(stamp, 'lens'),
+            'height': HEIGHT,
+            'width': WIDTH,
+            'encoding': 'rgb8',
+            'is_bigendian': 0,
+            'step': WIDTH * 3,
+            'data': data,
+            **changes,
+        }
         return RawImage(**values)
 
     def stream(self, make=None) -> None:
@@ -132,8 +138,10 @@ class Rig:
 
     def wait_for(self, state: State, code: str = '') -> Alert:
         return self.wait(
-            lambda alert: alert.state == state
-            and (not code or code in [cause.code for cause in alert.causes])
+            lambda alert: (
+                alert.state == state
+                and (not code or code in [cause.code for cause in alert.causes])
+            )
         )
 
     def nominal(self) -> Rig:

@@ -93,9 +93,12 @@ class FakeDetector:
 
     def detect(self, frame: Any) -> Detection:
         return Detection(
-            np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.float32), 0.0, type(self).score,
+            np.zeros((3, 4), np.uint8),
+            np.zeros((3, 4), np.float32),
+            0.0,
+            type(self).score,
             timings={'inference': 1.0},
-        )  # fmt: skip
+        )
 
 
 BUNDLE: Any = SimpleNamespace(
@@ -143,9 +146,7 @@ _RNG = np.random.default_rng(1)
 
 def image() -> RawImage:
     data = _RNG.integers(0, 255, 48 * 64 * 3, dtype=np.uint8)
-    return RawImage(
-        Header(Stamp.from_ns(time.time_ns()), 'cam'), 48, 64, 'rgb8', 0, 64 * 3, data
-    )
+    return RawImage(Header(Stamp.from_ns(time.time_ns()), 'cam'), 48, 64, 'rgb8', 0, 64 * 3, data)
 
 
 class Camera:

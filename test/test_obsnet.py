@@ -70,13 +70,21 @@ def started(target: nn.Module, pretrained: bool = True) -> ObserverNetwork:
 @pytest.mark.parametrize(
     ('name', 'blocks'),
     [
-        ('espnet', 'level1 down2 esp2 level2 down3 esp3 level3 classify3 up3 classify2 combine2 '
-         'up2 decoder up1'),
+        (
+            'espnet',
+            'level1 down2 esp2 level2 down3 esp3 level3 classify3 up3 classify2 combine2 '
+            'up2 decoder up1',
+        ),
         ('enet', 'down1 stage1 down2 stage2 stage3 up4 stage4 up5 stage5 classifier'),
-        ('segnet', ' '.join(
-            [*(f'encoder.down{i}' for i in (2, 3, 4, 5)),
-             *(f'decoder.up{i}' for i in (5, 4, 3, 2, 1))]
-        )),
+        (
+            'segnet',
+            ' '.join(
+                [
+                    *(f'encoder.down{i}' for i in (2, 3, 4, 5)),
+                    *(f'decoder.up{i}' for i in (5, 4, 3, 2, 1)),
+                ]
+            ),
+        ),
     ],
 )
 def test_every_network_is_cut_into_its_blocks(name, blocks):
@@ -124,8 +132,11 @@ def test_the_observer_begins_as_a_copy_of_the_target_or_not():
     target = watched_network().network
     for pretrained in (True, False):
         state = started(target, pretrained).network.state_dict()
-        same = [torch.equal(state[key], value) for key, value in target.state_dict().items()
-                if key.endswith('weight') and not key.startswith('norm')]
+        same = [
+            torch.equal(state[key], value)
+            for key, value in target.state_dict().items()
+            if key.endswith('weight') and not key.startswith('norm')
+        ]
         assert all(same) == pretrained
         assert any(same) == pretrained
 
@@ -258,19 +269,25 @@ def test_the_loss_is_weighted_cross_entropy_of_the_error(void):
 
 
 def test_drawn_pictures_fit_the_network_and_follow_the_seed():
-    frames = Frames(*zip(*(
-        (np.full((50, 70, 3), 9 * i, np.uint8), np.full((50, 70), i % CLASSES, np.uint8))
-        for i in range(4)
-    ), strict=True))
+    frames = Frames(
+        *zip(
+            *(
+                (np.full((50, 70, 3), 9 * i, np.uint8), np.full((50, 70), i % CLASSES, np.uint8))
+                for i in range(4)
+            ),
+            strict=True,
+        )
+    )
     training = Training(crop=0.5, paste=1.0)
     first, second = (
         draw(frames, np.arange(4), training, np.random.default_rng(5)) for _ in range(2)
     )
     images, labels, pasted = first
     assert images.shape == (4, crop_side(50, 0.5), crop_side(70, 0.5), 3) == (4, 24, 32, 3)
-    assert labels.tolist() == np.broadcast_to(
-        np.arange(4)[:, None, None] % CLASSES, (4, 24, 32)
-    ).tolist(), 'a crop must not reach beyond the picture'
+    assert (
+        labels.tolist()
+        == np.broadcast_to(np.arange(4)[:, None, None] % CLASSES, (4, 24, 32)).tolist()
+    ), 'a crop must not reach beyond the picture'
     assert pasted.any(dim=(1, 2)).all()
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -278,8 +295,12 @@ def test_drawn_pictures_fit_the_network_and_follow_the_seed():
 @pytest.mark.parametrize(
     'settings',
     [
-        {'attack': 'max_everything'}, {'void': 'maybe'}, {'optimizer': 'adam'}, {'paste': 1.5},
-        {'batch_size': 1}, {'residual': False, 'image': False},
+        {'attack': 'max_everything'},
+        {'void': 'maybe'},
+        {'optimizer': 'adam'},
+        {'paste': 1.5},
+        {'batch_size': 1},
+        {'residual': False, 'image': False},
         {'residual': False, 'small': True},
     ],
 )
@@ -305,10 +326,15 @@ def test_on_espnet_it_can_be_exported(small, tmp_path: Path):
     torch.manual_seed(0)
     normalize = Normalize(InputConfig(mean=(0, 0, 0), std=(255, 255, 255)))
     watched = Watched(build_backbone('espnet', num_classes=11), normalize, 11)
-    frames = Frames(*zip(*(
-        (image.repeat(2, 0).repeat(2, 1), labels.repeat(2, 0).repeat(2, 1))
-        for image, labels in zip(FRAMES.images, FRAMES.labels, strict=True)
-    ), strict=True))
+    frames = Frames(
+        *zip(
+            *(
+                (image.repeat(2, 0).repeat(2, 1), labels.repeat(2, 0).repeat(2, 1))
+                for image, labels in zip(FRAMES.images, FRAMES.labels, strict=True)
+            ),
+            strict=True,
+        )
+    )
     detector = ObsNet(epochs=1, crop=1.0, small=small).fit(watched, frames)
 
     class Chain(nn.Module):
@@ -325,8 +351,13 @@ def test_on_espnet_it_can_be_exported(small, tmp_path: Path):
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            Chain().eval(), (image,), path, input_names=['images'], dynamo=True,
-            external_data=False, verbose=False,
+            Chain().eval(),
+            (image,),
+            path,
+            input_names=['images'],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
         )
     check_graph(path)
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])

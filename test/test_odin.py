@@ -85,9 +85,14 @@ def test_a_classifier_is_scored_too():
     assert Odin().score_map(watched, images).shape == (3, 1, 1)
 
 
-@pytest.mark.parametrize('settings', [
-    {'epsilon': -0.001}, {'epsilon': math.nan}, {'temperature': 0.0},
-])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'epsilon': -0.001},
+        {'epsilon': math.nan},
+        {'temperature': 0.0},
+    ],
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Odin(**settings)

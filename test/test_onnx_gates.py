@@ -34,8 +34,12 @@ def doubled(tmp_path: Path) -> Path:
     """The graph of y = 2 x."""
     path = tmp_path / 'doubled.onnx'
     torch.onnx.export(
-        Affine(2.0).eval(), (torch.from_numpy(FEED['x']),), path, input_names=['x'],
-        output_names=['y'], dynamo=True,
+        Affine(2.0).eval(),
+        (torch.from_numpy(FEED['x']),),
+        path,
+        input_names=['x'],
+        output_names=['y'],
+        dynamo=True,
     )
     return path
 
@@ -44,11 +48,14 @@ def test_the_same_function_passes(doubled):
     assert check_parity(doubled, Affine(2.0), [FEED]) < 1e-6
 
 
-@pytest.mark.parametrize(('module', 'message'), [
-    (Affine(2.1), 'of its range'),
-    (Affine(float('nan')), 'not finite in torch'),
-    (Flat(), 'in torch'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('module', 'message'),
+    [
+        (Affine(2.1), 'of its range'),
+        (Affine(float('nan')), 'not finite in torch'),
+        (Flat(), 'in torch'),
+    ],
+)
 def test_another_one_does_not(doubled, module, message):
     with pytest.raises(GateError, match=message):
         check_parity(doubled, module, [FEED])

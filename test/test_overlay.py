@@ -51,10 +51,11 @@ def test_a_label_beyond_the_palette_is_not_tinted():
 
 def test_heat_grows_with_the_probability_and_invalid_pixels_have_none():
     strength = [
-        np.abs(below_banner(draw(GREY, detection(anomaly=p), alert(), PALETTE)).astype(int) - 100)
-        .sum()
+        np.abs(
+            below_banner(draw(GREY, detection(anomaly=p), alert(), PALETTE)).astype(int) - 100
+        ).sum()
         for p in (0.05, 0.3, 0.6, 0.95)
-    ]  # fmt: skip
+    ]
     assert strength[0] == 0
     assert strength[1] > 0
     assert strength[3] > strength[1]

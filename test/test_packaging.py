@@ -20,7 +20,14 @@ PACKAGE = 'ros2_ood_monitor'
 # rosdep install fails on a name without a key; these have none (or only a pip key, which the
 # build farm refuses).
 WITHOUT_ROSDEP_KEY = (
-    'tensorrt', 'pycuda', 'cyclonedds', 'openvino', 'onnx', 'mcap', 'rosbags', 'torch',
+    'tensorrt',
+    'pycuda',
+    'cyclonedds',
+    'openvino',
+    'onnx',
+    'mcap',
+    'rosbags',
+    'torch',
 )
 
 
@@ -29,9 +36,7 @@ def source(tmp_path_factory) -> Path:
     """A copy of what is packaged, so that build output stays out of the working tree."""
     copy = tmp_path_factory.mktemp('source')
     for folder in (PACKAGE, 'offline_training', 'launch', 'config', 'resource', 'test'):
-        shutil.copytree(
-            ROOT / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__')
-        )
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__'))
     for file in ('setup.py', 'setup.cfg', 'pyproject.toml', 'package.xml', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / file, copy)
     return copy
@@ -41,8 +46,19 @@ def source(tmp_path_factory) -> Path:
 def wheel(source, tmp_path_factory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp('wheel')
     subprocess.run(
-        [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation',
-         '--no-index', '--wheel-dir', str(folder), str(source)],
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'wheel',
+            '--quiet',
+            '--no-deps',
+            '--no-build-isolation',
+            '--no-index',
+            '--wheel-dir',
+            str(folder),
+            str(source),
+        ],
         check=True,
     )
     (path,) = folder.glob('*.whl')
@@ -55,8 +71,12 @@ def shared_files() -> set[str]:
         f'share/ament_index/resource_index/packages/{PACKAGE}',
         f'share/{PACKAGE}/package.xml',
     }
-    for pattern in ('launch/*.launch.py', 'config/*.yaml', 'config/training/*.yaml',
-                    'config/compare/*.yaml'):
+    for pattern in (
+        'launch/*.launch.py',
+        'config/*.yaml',
+        'config/training/*.yaml',
+        'config/compare/*.yaml',
+    ):
         found |= {f'share/{PACKAGE}/{path.relative_to(ROOT)}' for path in ROOT.glob(pattern)}
     return found
 
@@ -82,9 +102,7 @@ def test_package_xml_names_only_what_rosdep_knows():
 
 def test_every_code_folder_is_a_package():
     folders = {
-        path.parent
-        for top in (PACKAGE, 'offline_training')
-        for path in (ROOT / top).rglob('*.py')
+        path.parent for top in (PACKAGE, 'offline_training') for path in (ROOT / top).rglob('*.py')
     }
     assert [folder for folder in folders if not (folder / '__init__.py').exists()] == []
 
@@ -113,9 +131,20 @@ def test_wheel_has_the_shared_files(wheel):
 
 def test_colcon_layout_puts_the_node_where_ros2_run_looks(source, tmp_path):
     subprocess.run(
-        [sys.executable, 'setup.py', '-q', 'install', '--prefix', str(tmp_path),
-         '--single-version-externally-managed', '--record', str(tmp_path / 'record.txt')],
-        cwd=source, check=True, capture_output=True,
+        [
+            sys.executable,
+            'setup.py',
+            '-q',
+            'install',
+            '--prefix',
+            str(tmp_path),
+            '--single-version-externally-managed',
+            '--record',
+            str(tmp_path / 'record.txt'),
+        ],
+        cwd=source,
+        check=True,
+        capture_output=True,
     )
     assert (tmp_path / 'lib' / PACKAGE / 'monitor_node').is_file()
     assert {file for file in shared_files() if not (tmp_path / file).exists()} == set()
@@ -124,10 +153,7 @@ def test_colcon_layout_puts_the_node_where_ros2_run_looks(source, tmp_path):
 @pytest.mark.parametrize('module', [PACKAGE, f'{PACKAGE}.cli', f'{PACKAGE}.monitor'])
 def test_import_pulls_in_nothing_heavy(module):
     heavy = ('torch', 'rclpy', 'cyclonedds', 'openvino', 'onnxruntime', 'tensorrt', 'pycuda')
-    code = (
-        f'import sys, {module}; '
-        f'print([name for name in {heavy!r} if name in sys.modules])'
-    )
+    code = f'import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])'
     result = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, check=True
     )

@@ -40,8 +40,10 @@ def everything() -> list[tuple[topics.Topic, object]]:
     detection = Detection(
         rng.integers(0, 4, (6, 8), dtype=np.uint8),
         rng.random((6, 8), dtype=np.float32),
-        1.0, 2.5, (Region(1, 2, 3, 4, 9, 0.9, 0.7),),
-    )  # fmt: skip
+        1.0,
+        2.5,
+        (Region(1, 2, 3, 4, 9, 0.9, 0.7),),
+    )
     picture = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
     return [
         *result_messages(HEADER, detection),
@@ -77,8 +79,10 @@ def test_mcap_ros2_decodes_every_message_with_its_schema(bag):
     assert decoded['/ood/regions'][1].detections[0].bbox.center.position.x == 2.5
     assert decoded['/ood/alert'][1].status[0].values[1].value == 'NOMINAL'
     assert [c.class_name for c in decoded['/ood/label_info'][1].class_map] == [
-        'sky', 'road', 'unlabeled',
-    ]  # fmt: skip
+        'sky',
+        'road',
+        'unlabeled',
+    ]
 
 
 def test_rosbags_reads_the_bag_and_agrees_on_every_definition(bag):

@@ -99,8 +99,11 @@ def test_an_anomaly_is_alerted_and_everything_is_written(bundle, drive, tmp_path
 
     output = tmp_path / 'out'
     assert sorted(path.name for path in output.iterdir()) == [
-        'alerts.jsonl', 'overlays', 'replay.mcap', 'summary.json',
-    ]  # fmt: skip
+        'alerts.jsonl',
+        'overlays',
+        'replay.mcap',
+        'summary.json',
+    ]
     assert json.loads((output / 'summary.json').read_text()) == dataclasses.asdict(summary)
     found = messages(output)
     for topic in ('/ood/segmentation', '/ood/anomaly_map', '/ood/regions', '/ood/score'):
@@ -173,8 +176,9 @@ def test_an_earlier_replay_is_replaced_and_foreign_files_stay(bundle, drive, tmp
     assert len(list((tmp_path / 'overlays').iterdir())) > 2
     replay(bundle, Drive(drive._pictures).add('normal', 3).images, tmp_path)
     assert {path.name for path in (tmp_path / 'overlays').iterdir()} == {
-        '000000_nominal.png', 'most_anomalous.png',
-    }  # fmt: skip
+        '000000_nominal.png',
+        'most_anomalous.png',
+    }
     assert len(messages(tmp_path)['/ood/score']) == 3
     assert (tmp_path / 'notes.txt').read_text() == 'mine'
 

@@ -38,7 +38,10 @@ def trained_like(flow: ClassCouplings, seed: int = 0, size: float = 0.4) -> Clas
 
 
 @given(
-    st.integers(1, 4), st.integers(1, 9), st.integers(1, 5), st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(1, 5),
+    st.integers(1, 6),
     st.integers(0, 1000),
 )
 @settings(max_examples=25, deadline=None)
@@ -66,9 +69,9 @@ def test_log_det_is_that_of_the_jacobian(dimensions):
     x = torch.randn(3, 2, dimensions, generator=generator(1)).double()
     _, log_det = flow(x)
     for n in range(3):
-        jacobian = torch.func.jacrev(
-            lambda v: flow(v.view(1, 2, dimensions))[0].flatten()
-        )(x[n].flatten())
+        jacobian = torch.func.jacrev(lambda v: flow(v.view(1, 2, dimensions))[0].flatten())(
+            x[n].flatten()
+        )
         jacobian = jacobian.view(2, dimensions, 2, dimensions)
         for k in range(2):
             expected = torch.linalg.slogdet(jacobian[k, :, k])[1]
@@ -133,9 +136,9 @@ def test_zero_start_is_mahalanobis():
 def test_density_integrates_to_one():
     x = torch.randn(200, 2, generator=generator()) @ torch.tensor([[1.0, 0.4], [0.0, 0.7]])
     c = torch.arange(200) % 2
-    density = ClassDensity(gaussian_of(x, c, 2), trained_like(
-        ClassCouplings(2, 2, 4, 6, generator())
-    ).float())
+    density = ClassDensity(
+        gaussian_of(x, c, 2), trained_like(ClassCouplings(2, 2, 4, 6, generator())).float()
+    )
     axis = torch.linspace(-12, 12, 301)
     grid = torch.cartesian_prod(axis, axis)[:, None].expand(-1, 2, -1)
     with torch.no_grad():
@@ -167,7 +170,10 @@ def test_training_beats_mahalanobis_where_features_are_not_gaussian():
         couplings,
         by_class(gaussian.of_class(x, c), c, 2),
         by_class(gaussian.of_class(valid, valid_c), valid_c, 2),
-        steps=200, learning_rate=1e-2, batch_size=128, generator=generator(),
+        steps=200,
+        learning_rate=1e-2,
+        batch_size=128,
+        generator=generator(),
     )
     assert (gain > 0.1).all()
     flow, plain = ClassDensity(gaussian, couplings), ClassDensity(gaussian)
@@ -210,8 +216,13 @@ def test_classes_keep_their_best_state_and_need_held_out_vectors():
 
     start = [held_out(k) for k in range(3)]
     gain = train_couplings(
-        couplings, by_class(x, c, 4), (table, sizes), steps=120, learning_rate=1e-2,
-        batch_size=32, generator=generator(),
+        couplings,
+        by_class(x, c, 4),
+        (table, sizes),
+        steps=120,
+        learning_rate=1e-2,
+        batch_size=32,
+        generator=generator(),
     )
     for k in range(3):
         assert held_out(k) == pytest.approx(start[k] - gain[k].item(), abs=1e-4)
@@ -265,12 +276,16 @@ def test_untrained_detector_is_the_mahalanobis_detector(watched):
     flow = ResidualFlow(**{**QUICK, 'steps': 0}).fit(watched, normal_frames(16))
     plain = Mahalanobis().fit(watched, normal_frames(16))
     torch.testing.assert_close(
-        flow.layer_scores(watched, images), plain.layer_scores(watched, images),
-        atol=1e-5, rtol=1e-5,
+        flow.layer_scores(watched, images),
+        plain.layer_scores(watched, images),
+        atol=1e-5,
+        rtol=1e-5,
     )
     torch.testing.assert_close(
-        flow.score_frame(watched, images), plain.score_frame(watched, images),
-        atol=1e-4, rtol=1e-4,
+        flow.score_frame(watched, images),
+        plain.score_frame(watched, images),
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 

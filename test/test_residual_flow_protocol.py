@@ -51,11 +51,28 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(data: Path, *words: str) -> int:
-    return protocol.main([
-        '--inside', 'cifar10', '--outside', 'svhn', '--data-dir', str(data),
-        '--output', str(data / 'out'), '--epochs', '30', '--batch-size', '20', '--device', 'cpu',
-        '--magnitudes', '0', '0.1', *words,
-    ])  # fmt: skip
+    return protocol.main(
+        [
+            '--inside',
+            'cifar10',
+            '--outside',
+            'svhn',
+            '--data-dir',
+            str(data),
+            '--output',
+            str(data / 'out'),
+            '--epochs',
+            '30',
+            '--batch-size',
+            '20',
+            '--device',
+            'cpu',
+            '--magnitudes',
+            '0',
+            '0.1',
+            *words,
+        ]
+    )
 
 
 def test_noise_is_told_from_colours_and_nothing_is_done_twice(data, capsys, monkeypatch):
@@ -84,9 +101,14 @@ def test_missing_files_are_named(tmp_path, capsys):
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('words', [
-    ('--outside', 'cifar10'), ('--outside', 'lsun'), ('--epochs', '0'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'words',
+    [
+        ('--outside', 'cifar10'),
+        ('--outside', 'lsun'),
+        ('--epochs', '0'),
+    ],
+)
 def test_impossible_options_are_refused(tmp_path, words):
     with pytest.raises(SystemExit):
         run(tmp_path, *words)

@@ -43,10 +43,22 @@ def monitor(tiny_bundle: Path, tmp_path_factory) -> Iterator[subprocess.Popen]:
     config = tmp_path_factory.mktemp('config') / 'parameters.yaml'
     config.write_text(PARAMETERS)
     process = subprocess.Popen(
-        [sys.executable, '-m', 'ros2_ood_monitor', 'run', '--middleware', 'dds',
-         '--bundle', str(tiny_bundle), '--config', str(config), '--namespace', 'front'],
+        [
+            sys.executable,
+            '-m',
+            'ros2_ood_monitor',
+            'run',
+            '--middleware',
+            'dds',
+            '--bundle',
+            str(tiny_bundle),
+            '--config',
+            str(config),
+            '--namespace',
+            'front',
+        ],
         env=ENVIRONMENT,
-    )  # fmt: skip
+    )
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
@@ -93,7 +105,8 @@ def test_ros_tools_see_the_monitor(peer):
     echo = ros2('topic', 'echo', '--once', '/front/ood/alert')
     assert "name: 'ood_monitor: camera alert'" in echo
     assert 'key: state' in echo
-    info = ros2('topic', 'info', '--verbose', '--no-daemon', '--spin-time', '5',
-                '/front/ood/alert')  # fmt: skip
+    info = ros2(
+        'topic', 'info', '--verbose', '--no-daemon', '--spin-time', '5', '/front/ood/alert'
+    )
     assert 'Node name: ood_monitor' in info
     assert 'Durability: TRANSIENT_LOCAL' in info

@@ -45,19 +45,21 @@ def generate_test_description() -> tuple[LaunchDescription, dict]:
         'ROS_LOG_DIR': str(folder / 'log'),
     }
     os.environ.update(environment)  # the launch process looks the package up
-    description = LaunchDescription([
-        *(SetEnvironmentVariable(*item) for item in environment.items()),
-        IncludeLaunchDescription(
-            PythonLaunchDescriptionSource(str(ROOT / 'launch' / 'monitor.launch.py')),
-            launch_arguments={
-                'bundle': str(bundle),
-                'params_file': str(parameters),
-                'namespace': 'front',
-                'image_topic': '/front/camera/image_raw',
-            }.items(),
-        ),
-        launch_testing.actions.ReadyToTest(),
-    ])
+    description = LaunchDescription(
+        [
+            *(SetEnvironmentVariable(*item) for item in environment.items()),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(ROOT / 'launch' / 'monitor.launch.py')),
+                launch_arguments={
+                    'bundle': str(bundle),
+                    'params_file': str(parameters),
+                    'namespace': 'front',
+                    'image_topic': '/front/camera/image_raw',
+                }.items(),
+            ),
+            launch_testing.actions.ReadyToTest(),
+        ]
+    )
     return description, {}
 
 

@@ -144,8 +144,12 @@ def test_quality_of_service_can_be_overridden(start):
 
 
 def test_normal_view_is_nominal_and_results_carry_the_header(peer, start, bundle):
-    for topic, cls in (('segmentation', Image), ('anomaly_map', Image), ('score', Float32),
-                       ('regions', Detection2DArray)):  # fmt: skip
+    for topic, cls in (
+        ('segmentation', Image),
+        ('anomaly_map', Image),
+        ('score', Float32),
+        ('regions', Detection2DArray),
+    ):
         peer.listen(cls, f'ood/{topic}')
     peer.listen(LabelInfo, 'ood/label_info', LATCHED)
     start(bundle=bundle)
@@ -184,9 +188,11 @@ def test_unknown_object_raises_the_alarm(peer, start, bundle):
 
 def test_compressed_camera_and_remapped_topic(peer, start, bundle):
     start(
-        '-r', 'image:=/front/camera',
-        bundle=bundle, **{'camera.image_transport': 'compressed'},
-    )  # fmt: skip
+        '-r',
+        'image:=/front/camera',
+        bundle=bundle,
+        **{'camera.image_transport': 'compressed'},
+    )
     activate(peer)
 
     def png(image: np.ndarray) -> bytes:
@@ -244,10 +250,14 @@ def test_bundle_that_is_not_there_is_refused_and_can_be_corrected(peer, start, b
 
 
 def test_wrong_start_parameters_are_named_in_the_alert(peer, start, bundle):
-    start(bundle=bundle, **{
-        'supervision.stale_afer_s': 1.0, 'supervision.black_level': 300,
-        'camera.image_topic': 'front camera',
-    })  # fmt: skip
+    start(
+        bundle=bundle,
+        **{
+            'supervision.stale_afer_s': 1.0,
+            'supervision.black_level': 300,
+            'camera.image_topic': 'front camera',
+        },
+    )
     assert not transit(peer, 'configure')
     message = peer.wait_state('FAULT')['message']
     assert "did you mean 'supervision.stale_after_s'" in message

@@ -98,10 +98,15 @@ def test_signal_ends_the_node_after_a_last_alert(run, environment, peer, number)
 
 
 def test_dead_engines_end_the_process_with_an_error(run, peer, tiny_bundle):
-    process = run(*node_command(
-        f'bundle:={tiny_bundle}', 'autostart:=true', f'backend:={missing_backend()}',
-        'supervision.restart_attempts:=1', 'supervision.restart_backoff_s:=1.0',
-    ))  # fmt: skip
+    process = run(
+        *node_command(
+            f'bundle:={tiny_bundle}',
+            'autostart:=true',
+            f'backend:={missing_backend()}',
+            'supervision.restart_attempts:=1',
+            'supervision.restart_backoff_s:=1.0',
+        )
+    )
     peer.wait_state('FAULT', 'backend')
     assert process.wait(PATIENCE_S) == 1
     assert 'this process ends' in process.output.read_text()
@@ -113,10 +118,16 @@ def test_dead_process_is_started_again(run, peer, tiny_bundle, tmp_path):
         '/**:\n  ros__parameters:\n    supervision:\n      restart_attempts: 0\n'
     )
     process = run(
-        'ros2', 'launch', 'ros2_ood_monitor', 'monitor.launch.py', f'bundle:={tiny_bundle}',
-        f'backend:={missing_backend()}', f'params_file:={parameters}', 'use_respawn:=true',
+        'ros2',
+        'launch',
+        'ros2_ood_monitor',
+        'monitor.launch.py',
+        f'bundle:={tiny_bundle}',
+        f'backend:={missing_backend()}',
+        f'params_file:={parameters}',
+        'use_respawn:=true',
         'respawn_delay:=0.1',
-    )  # fmt: skip
+    )
     for _ in range(2):
         peer.wait_state('FAULT', 'has stopped')
         peer.wait_state('INITIALIZING')
@@ -126,10 +137,14 @@ def test_dead_process_is_started_again(run, peer, tiny_bundle, tmp_path):
 
 
 def test_command_line_tools(run, environment, peer, tiny_bundle):
-    run(*node_command(
-        f'bundle:={tiny_bundle}', 'threads:=1', 'supervision.stale_after_s:=5.0',
-        'supervision.max_age_ms:=5000.0',
-    ))  # fmt: skip
+    run(
+        *node_command(
+            f'bundle:={tiny_bundle}',
+            'threads:=1',
+            'supervision.stale_after_s:=5.0',
+            'supervision.max_age_ms:=5000.0',
+        )
+    )
     peer.wait_state('INITIALIZING')
     assert 'unconfigured' in ros2(environment, 'lifecycle', 'get', '/ood_monitor')
     for transition in ('configure', 'activate'):

@@ -102,9 +102,7 @@ def test_a_class_that_was_never_predicted_takes_the_statistics_of_all():
     detector = plain().fit(watched, frames)
     peak = watched(torch.from_numpy(np.stack(frames.images)))[:, :CLASSES].amax(dim=1)
     assert detector.mean[1].item() == pytest.approx(peak.mean().item(), abs=1e-4)
-    assert detector.deviation[1].item() == pytest.approx(
-        peak.std(unbiased=False).item(), abs=1e-4
-    )
+    assert detector.deviation[1].item() == pytest.approx(peak.std(unbiased=False).item(), abs=1e-4)
     assert detector.score_map(watched, pictures(unknown=True)).isfinite().all()
 
 
@@ -120,9 +118,7 @@ def test_a_boundary_between_known_things_is_no_anomaly():
     corrected = StandardizedMaxLogit(boundary_width=4, dilation=1).fit(watched, normal_frames())
     images = pictures(unknown=False)
     raw = plain().fit(watched, normal_frames())
-    assert (
-        corrected.score_frame(watched, images) < 0.7 * raw.score_frame(watched, images)
-    ).all()
+    assert (corrected.score_frame(watched, images) < 0.7 * raw.score_frame(watched, images)).all()
 
 
 def test_a_classifier_has_one_score_per_picture():

@@ -254,8 +254,9 @@ def test_a_lasting_region_is_a_caution_and_a_flicker_is_not():
     ] * 4
     moved = Region(35, 30, 30, 40, 900, 0.9, 0.7)
     assert [rig.frame(regions=(elsewhere, one)) for one in (REGION, moved)] == [
-        State.NOMINAL, State.CAUTION,
-    ]  # fmt: skip
+        State.NOMINAL,
+        State.CAUTION,
+    ]
     assert '(300, 200)' in rig.supervisor.tick().message
     assert not rig.state.unsafe
     assert [rig.frame(), rig.frame()] == [State.CAUTION, State.NOMINAL]

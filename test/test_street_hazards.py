@@ -39,17 +39,25 @@ def add(base: Path, split: str, towns: list[tuple[str, str]], *values: int) -> N
         image, label = paths(base, split, town, number)
         picture(image)
         labels(label, *values)
-        entries.append({
-            'dbName': 'StreetHazards', 'width': 1280, 'height': 720,
-            'fpath_img': image.relative_to(base).as_posix(),
-            'fpath_segm': label.relative_to(base).as_posix(),
-        })
+        entries.append(
+            {
+                'dbName': 'StreetHazards',
+                'width': 1280,
+                'height': 720,
+                'fpath_img': image.relative_to(base).as_posix(),
+                'fpath_segm': label.relative_to(base).as_posix(),
+            }
+        )
     (base / SPLITS[split][1]).write_text(json.dumps(entries))
 
 
 def tree(root: Path, split: str = 'test', *values: int) -> Path:
-    add(root / SPLITS[split][0], split, [TOWNS[split], (TOWNS[split][0], '7'), ('t6', '7')],
-        *(values or (1, 8, 13)))
+    add(
+        root / SPLITS[split][0],
+        split,
+        [TOWNS[split], (TOWNS[split][0], '7'), ('t6', '7')],
+        *(values or (1, 8, 13)),
+    )
     return root
 
 
@@ -60,7 +68,9 @@ def test_reads_names_towns_and_labels(tmp_path: Path, split: str) -> None:
     check_contract(dataset, (f'{town}_{number}', f'{town}_7', 't6_7'), (town, town, 't6'))
     assert dataset[0].labels[0, :3].tolist() == [0, 7, 12]
     assert [dataset.class_names[label] for label in (0, 7, 12)] == [
-        'unlabeled', 'road', 'traffic sign',
+        'unlabeled',
+        'road',
+        'traffic sign',
     ]
     assert len(dataset.class_names) == 13
 

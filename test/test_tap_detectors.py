@@ -69,10 +69,17 @@ def test_head_detector_and_shared_training_learn_the_same():
     torch.manual_seed(config.seed)
     observer = build_observer(watched.network, config, HEIGHT, WIDTH)
     steps: list[int] = []
-    losses = list(train_epochs(
-        observer, new_optimizer(observer, config), watched, FRAMES.images, FRAMES.labels, config,
-        lambda: steps.append(1),
-    ))
+    losses = list(
+        train_epochs(
+            observer,
+            new_optimizer(observer, config),
+            watched,
+            FRAMES.images,
+            FRAMES.labels,
+            config,
+            lambda: steps.append(1),
+        )
+    )
     assert len(losses) == config.epochs
     assert len(steps) == config.epochs * steps_per_epoch(FRAMES.images, config) == 6
     with torch.no_grad():
@@ -97,9 +104,9 @@ def test_the_density_is_that_of_the_flow_on_the_whitened_taps():
     watched, images = watched_network(), pictures(unknown=True)
     detector = DenseFlowDensity(taps=['late'], **FLOW).fit(watched, FRAMES)
     flow = detector.build(watched, HEIGHT, WIDTH)
-    flow.load_state_dict({
-        name.replace('/', '.'): value for name, value in detector.weights.named_buffers()
-    })
+    flow.load_state_dict(
+        {name.replace('/', '.'): value for name, value in detector.weights.named_buffers()}
+    )
     with torch.no_grad():
         x = flow.whitening(watched.features(images)[1]['late'])
         log_density = flow.flow.log_prob(x, flow.position.expand(len(x), -1, -1, -1))
@@ -123,9 +130,7 @@ def test_the_flow_learns_from_correctly_segmented_pixels_alone():
 def test_the_flow_lowers_the_loss():
     watched, config = watched_network(), FlowConfig(**{**FLOW, 'epochs': 8, 'learning_rate': 2e-2})
     flow = flow_training.build_flow(watched.network, config, HEIGHT, WIDTH)
-    samples, where = flow_training.collect(
-        watched, flow, FRAMES.images, FRAMES.labels, 0, nothing
-    )
+    samples, where = flow_training.collect(watched, flow, FRAMES.images, FRAMES.labels, 0, nothing)
     flow.whitening.fit(samples)
     optimizer = torch.optim.Adam(flow.flow.parameters())
     white = flow_training.whiten(flow, samples)
@@ -175,10 +180,17 @@ def test_a_fault_while_batches_are_drawn_ends_the_training():
     observer = build_observer(watched.network, config, HEIGHT, WIDTH)
     labels = [*FRAMES.labels[:-1], FRAMES.labels[-1][:-2]]
     with pytest.raises(ValueError, match='shape'):
-        list(train_epochs(
-            observer, new_optimizer(observer, config), watched, FRAMES.images, labels, config,
-            nothing,
-        ))
+        list(
+            train_epochs(
+                observer,
+                new_optimizer(observer, config),
+                watched,
+                FRAMES.images,
+                labels,
+                config,
+                nothing,
+            )
+        )
 
 
 def test_a_stride_that_does_not_divide_the_picture_is_named():

@@ -16,10 +16,21 @@ from ros2_ood_monitor import transport_bench
 def test_every_720p_frame_reaches_the_monitor_and_is_answered(tiny_bundle, tmp_path):
     output = tmp_path / 'figures.json'
     domain = str(os.getpid() * 7 % 90 + 10)
-    assert transport_bench.main([
-        '--bundle', str(tiny_bundle), '--seconds', '3', '--domain-id', domain,
-        '--json', str(output),
-    ]) == 0  # fmt: skip
+    assert (
+        transport_bench.main(
+            [
+                '--bundle',
+                str(tiny_bundle),
+                '--seconds',
+                '3',
+                '--domain-id',
+                domain,
+                '--json',
+                str(output),
+            ]
+        )
+        == 0
+    )
     figures = json.loads(output.read_text())
     assert figures['sent'] == figures['received'] == 90
     assert figures['lost'] == 0

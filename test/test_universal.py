@@ -162,18 +162,24 @@ def test_the_state_that_fools_most_is_kept_not_the_last():
         return answer, {'pixels': images}
 
     perturbation = universal_perturbation(
-        narrow, lambda _: torch.full((1, 3, 8, 8), 100.0), 10.0, 80,
-        torch.Generator().manual_seed(0), learning_rate=0.1,
-    )  # fmt: skip
+        narrow,
+        lambda _: torch.full((1, 3, 8, 8), 100.0),
+        10.0,
+        80,
+        torch.Generator().manual_seed(0),
+        learning_rate=0.1,
+    )
     assert 2.5 < perturbation.mean() < 4.5
 
 
 def test_log_activation_is_the_log_of_the_product_of_norms():
     taps = {'a': torch.randn(3, 2, 4, 4), 'b': torch.randn(3, 5)}
-    expected = np.mean([
-        np.log(np.linalg.norm(taps['a'][i].numpy()) * np.linalg.norm(taps['b'][i].numpy()))
-        for i in range(3)
-    ])
+    expected = np.mean(
+        [
+            np.log(np.linalg.norm(taps['a'][i].numpy()) * np.linalg.norm(taps['b'][i].numpy()))
+            for i in range(3)
+        ]
+    )
     assert log_activation(taps).item() == pytest.approx(expected, abs=1e-5)
 
 

@@ -91,7 +91,8 @@ def harden(
             attacked = attacker(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         loss = torch.zeros((), device=device)
         for pictures, share in (
-            (attacked, 1 - settings.clean_share), (images, settings.clean_share)
+            (attacked, 1 - settings.clean_share),
+            (images, settings.clean_share),
         ):
             if share == 0:
                 continue
@@ -152,25 +153,33 @@ def train_alternately(
                 f'least {len(rows)}, or delete {folder} to start anew'
             )
         victim.network.load_state_dict(state['victim'])
-    bar = bars.add_task('victim', total=settings.rounds * settings.steps,
-                        completed=len(rows) * settings.steps)
+    bar = bars.add_task(
+        'victim', total=settings.rounds * settings.steps, completed=len(rows) * settings.steps
+    )
     while True:
         number = len(rows)
         victim.network.requires_grad_(False)
-        training = AutoencoderTraining(
-            victim, train, val, attack, folder / f'attacker{number}.pt'
-        )
+        training = AutoencoderTraining(victim, train, val, attack, folder / f'attacker{number}.pt')
         attacker = training.run(bars)
         attacked = _answers(victim, val, attacker)
         row: dict[str, Any] = {
-            'round': number, 'clean': _answers(victim, val).matrix.miou('void_ignored'),
-            'attacked': attacked.matrix.miou('void_ignored'), 'psnr': attacked.psnr,
+            'round': number,
+            'clean': _answers(victim, val).matrix.miou('void_ignored'),
+            'attacked': attacked.matrix.miou('void_ignored'),
+            'psnr': attacked.psnr,
         }
         if number == settings.rounds:
             return attacker, victim.network.eval(), [*rows, row]
         victim.network.requires_grad_(True)
-        harden(victim, attacker, train, attack, settings, attack.seed + number,
-               lambda: bars.advance(bar))
+        harden(
+            victim,
+            attacker,
+            train,
+            attack,
+            settings,
+            attack.seed + number,
+            lambda: bars.advance(bar),
+        )
         row['hardened'] = _answers(victim, val, attacker).matrix.miou('void_ignored')
         bars.console.print(
             f'round {number}: val mIoU clean {100 * row["clean"]:.2f}, attacked '
@@ -178,9 +187,14 @@ def train_alternately(
             f'{100 * row["hardened"]:.2f}'
         )
         rows.append(row)
-        write_checkpoint(path, {
-            **origin, 'victim': victim.network.state_dict(), 'rows': rows,
-        })
+        write_checkpoint(
+            path,
+            {
+                **origin,
+                'victim': victim.network.state_dict(),
+                'rows': rows,
+            },
+        )
 
 
 def _answers(victim: Watched, val: Frames, attacker: nn.Module | None = None) -> Answers:

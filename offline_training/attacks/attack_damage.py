@@ -145,7 +145,8 @@ def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
     axes = figure.subplots()
     places = np.arange(len(names))
     for part, shift, color, label in (
-        (before, -0.2, '#4477aa', 'as the camera sees it'), (after, 0.2, '#cc6677', 'attacked')
+        (before, -0.2, '#4477aa', 'as the camera sees it'),
+        (after, 0.2, '#cc6677', 'attacked'),
     ):
         values = [*(value or 0.0 for value in part['iou'].values()), part['miou']]
         bars = axes.bar(places + shift, values, 0.4, color=color, label=label)
@@ -153,8 +154,10 @@ def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
     axes.set_xticks(places, names, rotation=35, ha='right')
     axes.set_ylim(0, 105)
     axes.set_ylabel('IoU in %')
-    axes.set_title(f'Malicious autoencoder, {_strength(report)}: mean IoU falls by '
-                   f'{report["relative_fall"]:.0f} %')
+    axes.set_title(
+        f'Malicious autoencoder, {_strength(report)}: mean IoU falls by '
+        f'{report["relative_fall"]:.0f} %'
+    )
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, ncols=2, loc='upper right')
     picture = io.BytesIO()

@@ -189,7 +189,9 @@ class AutoencoderTraining:
         labels = torch.from_numpy(np.stack([self.train.labels[i] for i in chosen])).long()
         attacked = self.attacker(images)
         cross_entropy = victim_loss(
-            channels_first(self.watched)(attacked), labels.to(device), self.weights,
+            channels_first(self.watched)(attacked),
+            labels.to(device),
+            self.weights,
             self.watched.num_classes,
         )
         loss, self.multiplier = constrained_loss(
@@ -211,13 +213,14 @@ class AutoencoderTraining:
 
     def _validate(self, loss: float) -> None:
         spacing = -(-len(self.val.images) // VALIDATION_FRAMES)
-        samples = zip(
-            self.val.images[::spacing], self.val.labels[::spacing], strict=True
-        )
+        samples = zip(self.val.images[::spacing], self.val.labels[::spacing], strict=True)
         after = answers(self.watched, samples, self.attacker)
         row = {
-            'step': self.step, 'loss': loss, 'multiplier': self.multiplier,
-            'miou': after.matrix.miou('void_ignored'), 'psnr': after.psnr,
+            'step': self.step,
+            'loss': loss,
+            'multiplier': self.multiplier,
+            'miou': after.matrix.miou('void_ignored'),
+            'psnr': after.psnr,
             'mean_psnr': after.mean_psnr,
         }
         if all(self._rank(row) > self._rank(other) for other in self.history):
@@ -235,12 +238,19 @@ class AutoencoderTraining:
     def _save(self) -> None:
         if self.checkpoint is None:
             return
-        write_checkpoint(self.checkpoint, {
-            **self.origin,
-            'attacker': self.attacker.state_dict(), 'optimizer': self.optimizer.state_dict(),
-            'best': self.best, 'step': self.step, 'multiplier': self.multiplier, 'aim': self.aim,
-            'history': self.history,
-        })
+        write_checkpoint(
+            self.checkpoint,
+            {
+                **self.origin,
+                'attacker': self.attacker.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'best': self.best,
+                'step': self.step,
+                'multiplier': self.multiplier,
+                'aim': self.aim,
+                'history': self.history,
+            },
+        )
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.attacker.load_state_dict(state['attacker'])

@@ -52,9 +52,7 @@ def attractor_points(rng: np.random.Generator, count: int) -> Float:
     return np.concatenate(visited)
 
 
-def fractal_silhouette(
-    rng: np.random.Generator, height: int, width: int
-) -> NDArray[np.uint8]:
+def fractal_silhouette(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
     """Draw one fractal, turned by a random angle, that fits its box: uint8 (height, width), 0/255.
 
     It fills between `MIN_SHARE` and `MAX_SHARE` of the box, which must be at least 8 x 8.

@@ -58,9 +58,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, counted, ignore_index=-1, reduction='none')
 
 
-def input_gradient(
-    segment: Segment, images: Tensor, loss: Callable[[Tensor], Tensor]
-) -> Tensor:
+def input_gradient(segment: Segment, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the gradient of `loss(logits)`, a scalar, with respect to the pictures (B, 3, H, W).
 
     Works also where gradients are switched off, and leaves none in the network's parameters.
@@ -128,9 +126,7 @@ def iterative_fgsm(
     images = images.detach()
     attacked = images if start is None else start.detach()
     for _ in range(steps):
-        gradient = input_gradient(
-            segment, attacked, lambda logits: losses(logits, labels).sum()
-        )
+        gradient = input_gradient(segment, attacked, lambda logits: losses(logits, labels).sum())
         step = length * gradient.sign()
         attacked = project(attacked + (step if mask is None else step * mask), images, epsilon)
     return attacked

@@ -152,8 +152,15 @@ def export_attacker(path: Path, attacker: MaliciousAutoencoder, height: int, wid
     part = path.with_name(f'.{path.stem}.part.onnx')
     try:
         torch.onnx.export(
-            graph, (image,), part, input_names=['image'], output_names=['attacked'],
-            opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+            graph,
+            (image,),
+            part,
+            input_names=['image'],
+            output_names=['attacked'],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
         )
         check_graph(part)
         check_parity(part, graph, [{'image': image.numpy()}])

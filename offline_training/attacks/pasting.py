@@ -81,16 +81,14 @@ def _donor_crop(rng: np.random.Generator, donor: Image, height: int, width: int)
     left = int(rng.integers(0, donor.shape[1] - crop_width + 1))
     crop = donor[top : top + crop_height, left : left + crop_width]
     crop = np.rot90(crop, int(rng.integers(1, 4)))
-    resized = cv2.resize(
-        np.ascontiguousarray(crop), (width, height), interpolation=cv2.INTER_AREA
-    )
+    resized = cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(resized, np.float32) * rng.uniform(0.6, 1.4, 3).astype(np.float32)
 
 
 def _shade(rng: np.random.Generator, surface: NDArray, outline: Mask) -> NDArray:
     """Light the object from one side and darken its rim, as solid bodies look."""
     height, width = outline.shape
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j].astype(np.float32)
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     light = 1 + rng.uniform(0, 0.5) * (np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5)) * 2
     if rng.random() < 0.6:

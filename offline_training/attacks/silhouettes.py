@@ -51,8 +51,13 @@ def creature(rng: np.random.Generator, height: int, width: int) -> Mask:
     head_x, head_y = 0.5 + side * rng.uniform(0.2, 0.4), body_y - rng.uniform(-0.05, 0.3)
     ellipse(head_x, head_y, rng.uniform(0.06, 0.16), rng.uniform(0.06, 0.14))
     thick = max(1, int(rng.uniform(0.05, 0.16) * min(height, width)))
-    cv2.line(mask, (int(head_x * width), int(head_y * height)),
-             (int((0.5 + side * 0.2) * width), int(body_y * height)), 255, 2 * thick)
+    cv2.line(
+        mask,
+        (int(head_x * width), int(head_y * height)),
+        (int((0.5 + side * 0.2) * width), int(body_y * height)),
+        255,
+        2 * thick,
+    )
     for x in np.linspace(0.25, 0.75, int(rng.integers(0, 5))):
         foot = (int((x + rng.normal(0, 0.05)) * width), int(rng.uniform(0.85, 0.98) * height))
         cv2.line(mask, (int(x * width), int(body_y * height)), foot, 255, thick)

@@ -16,8 +16,10 @@ from offline_training.storage import StorageError, read_tensors
 # Public files keep the reached mIoU as a NumPy scalar, under its module's old or new name.
 _SCALAR = np.float64().__reduce__()[0]
 _NUMPY_SCALARS: list[Any] = [
-    (_SCALAR, 'numpy.core.multiarray.scalar'), (_SCALAR, 'numpy._core.multiarray.scalar'),
-    np.dtype, *{type(np.dtype(kind)) for kind in ('f4', 'f8', 'i8')},
+    (_SCALAR, 'numpy.core.multiarray.scalar'),
+    (_SCALAR, 'numpy._core.multiarray.scalar'),
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in ('f4', 'f8', 'i8')},
 ]
 
 

@@ -64,12 +64,14 @@ class DenseNetBC100(Classifier):
         stem = nn.Conv2d(3, 24, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(stem.weight)
         # The paper's network for 32x32 pictures neither pools nor normalises at the start.
-        self.stages = nn.ModuleDict({
-            'conv1': stem,
-            'trans1': nn.Sequential(blocks.denseblock1, blocks.transition1),
-            'trans2': nn.Sequential(blocks.denseblock2, blocks.transition2),
-            'final': nn.Sequential(blocks.denseblock3, blocks.norm5, nn.ReLU()),
-        })
+        self.stages = nn.ModuleDict(
+            {
+                'conv1': stem,
+                'trans1': nn.Sequential(blocks.denseblock1, blocks.transition1),
+                'trans2': nn.Sequential(blocks.denseblock2, blocks.transition2),
+                'final': nn.Sequential(blocks.denseblock3, blocks.norm5, nn.ReLU()),
+            }
+        )
         self.classifier = network.classifier
 
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

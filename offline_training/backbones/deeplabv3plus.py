@@ -61,9 +61,7 @@ class DeepLabV3Plus(Backbone):
     def __init__(self, num_classes: int, depth: Literal[50, 101] = 50, drop_block: bool = False):
         super().__init__()
         build = {50: resnet50, 101: resnet101}[depth]
-        self.resnet = build(
-            weights=None, replace_stride_with_dilation=[False, False, True]
-        )
+        self.resnet = build(weights=None, replace_stride_with_dilation=[False, False, True])
         del self.resnet.avgpool, self.resnet.fc
         self.drop_layer1 = DropBlock2D(48, 0.2, shared=True) if drop_block else nn.Identity()
         self.drop_layer4 = DropBlock2D(12, 0.2, shared=True) if drop_block else nn.Identity()

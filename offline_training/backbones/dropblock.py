@@ -93,9 +93,7 @@ class DropBlock2D(nn.Module):
             return x
         batch, channels, height, width = x.shape
         shape = (batch, 1 if self.shared else channels, height, width)
-        mask = drop_block_mask(
-            shape, self.block_size, self.drop_prob, self.generator, x.device
-        )
+        mask = drop_block_mask(shape, self.block_size, self.drop_prob, self.generator, x.device)
         return drop_block(x, mask.to(x.dtype))
 
     def extra_repr(self) -> str:

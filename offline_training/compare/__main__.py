@@ -29,15 +29,24 @@ from offline_training.storage import StorageError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (2 for a mistake of the user)."""
     parser = argparse.ArgumentParser(
-        prog='python -m offline_training.compare', description=__doc__, allow_abbrev=False,
+        prog='python -m offline_training.compare',
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--config', type=Path, required=True, help='YAML file, see config/compare')
-    parser.add_argument('--data-root', type=Path, required=True,
-                        help='folder that data sets and weights are relative to')
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        required=True,
+        help='folder that data sets and weights are relative to',
+    )
     parser.add_argument('--output', type=Path, required=True, help='folder of the results')
-    parser.add_argument('--run', type=Path,
-                        help='watch the network of this training run, with its flow and observer')
+    parser.add_argument(
+        '--run',
+        type=Path,
+        help='watch the network of this training run, with its flow and observer',
+    )
     parser.add_argument('--detectors', help='comma-separated rows to compare (default: all)')
     options = parser.parse_args(argv)
     console = Console(stderr=True)

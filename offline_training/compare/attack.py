@@ -106,11 +106,18 @@ def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     @cache
     def delta() -> Tensor:
         if not path.is_file():
-            save_perturbation(path, universal_perturbation(
-                channels_first(victim.watched.features), data_prior(batch, victim.train().images),
-                epsilon, steps, torch.Generator().manual_seed(victim.seed),
-                learning_rate=0.05 * epsilon, device=victim.watched.device,
-            ))
+            save_perturbation(
+                path,
+                universal_perturbation(
+                    channels_first(victim.watched.features),
+                    data_prior(batch, victim.train().images),
+                    epsilon,
+                    steps,
+                    torch.Generator().manual_seed(victim.seed),
+                    learning_rate=0.05 * epsilon,
+                    device=victim.watched.device,
+                ),
+            )
         return load_perturbation(path)
 
     return lambda images, labels, generator: perturbed(images, delta())
@@ -126,7 +133,11 @@ def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
         order = victim.config.input.color_order
         if not path.is_file():
             training = AutoencoderTraining(
-                victim.watched, victim.train(), victim.val(), asked, path.with_suffix('.pt'),
+                victim.watched,
+                victim.train(),
+                victim.val(),
+                asked,
+                path.with_suffix('.pt'),
             )
             console = Console(stderr=True)
             # A frame is waiting under the bar of its source: two bars at once would overwrite.

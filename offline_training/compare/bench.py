@@ -91,7 +91,11 @@ def run_comparison(
     with progress(console) as bars:
         for source in sources.judged:
             judge(
-                source, detectors, experiment.watched, scores / source.name, config.map_stride,
+                source,
+                detectors,
+                experiment.watched,
+                scores / source.name,
+                config.map_stride,
                 bars,
             )
         cost = measure_cost(
@@ -102,7 +106,13 @@ def run_comparison(
         source.name: read_json(scores / source.name / 'network.json') for source in sources.judged
     }
     table = comparison_table(
-        config, experiment, fitted, cost, questions, results, facts,
+        config,
+        experiment,
+        fitted,
+        cost,
+        questions,
+        results,
+        facts,
         _undisturbed(sources, scores, len(experiment.class_names)),
     )
     curves = {
@@ -112,7 +122,9 @@ def run_comparison(
     write_json(output / 'table.json', table)
     write_text(output / 'table.md', table_markdown(table))
     write_report(
-        output / 'report.html', table, curves,
+        output / 'report.html',
+        table,
+        curves,
         _panels(experiment, sources, questions, results, scores),
     )
     return table
@@ -140,24 +152,42 @@ def _open_sources(
 ) -> Sources:
     settings = experiment.config
     open_pictures = partial(picture_source, root=data_root, config=settings)
-    train = cache(partial(
-        training_frames, open_pictures('train', 'normal', config.train, every=config.train_every)
-    ))
+    train = cache(
+        partial(
+            training_frames,
+            open_pictures('train', 'normal', config.train, every=config.train_every),
+        )
+    )
     val = open_pictures('val', 'normal', config.val, every=config.val_every)
     normal = open_pictures('normal', 'normal', config.normal)
     strength = config.perturbations
     perturbed = [
         perturbed_source(
-            name, normal, strength.severity, strength.every, config.seed,
+            name,
+            normal,
+            strength.severity,
+            strength.every,
+            config.seed,
             bgr=settings.input.color_order == 'bgr',
         )
         for name in strength.names
     ]
     attacked = [
-        attacked_source(name, normal, each, Victim(
-            experiment.watched, settings, experiment.class_names, train,
-            partial(training_frames, val), output / 'attacks', name, config.seed,
-        ))
+        attacked_source(
+            name,
+            normal,
+            each,
+            Victim(
+                experiment.watched,
+                settings,
+                experiment.class_names,
+                train,
+                partial(training_frames, val),
+                output / 'attacks',
+                name,
+                config.seed,
+            ),
+        )
         for name, each in config.attacks.items()
     ]
     return Sources(
@@ -182,9 +212,7 @@ def _measure(
     classes = len(experiment.class_names)
 
     def questions_of(source: Source) -> list[Question]:
-        return pixel_questions(
-            source, lambda: read_predictions(scores / source.name), classes
-        )
+        return pixel_questions(source, lambda: read_predictions(scores / source.name), classes)
 
     # Void is left out: it is no class, so its pixels tell nothing of a prediction.
     on_val = questions_of(sources.val)[-1]
@@ -222,18 +250,19 @@ def _measure(
                 if question.level not in detectors[name].spec.levels:
                     continue
                 path = output / 'measures' / question.name / f'{name}.json'
-                if not _up_to_date(path, [
-                    scores / source / f'{name}.safetensors'
-                    for source in (question.source, sources.normal.name, sources.val.name)
-                ]):
+                if not _up_to_date(
+                    path,
+                    [
+                        scores / source / f'{name}.safetensors'
+                        for source in (question.source, sources.normal.name, sources.val.name)
+                    ],
+                ):
                     write_json(path, measure(question, name))
                 results[question.name][name] = read_json(path)
     return questions, results
 
 
-def _undisturbed(
-    sources: Sources, scores: Path, num_classes: int
-) -> dict[str, ConfusionMatrix]:
+def _undisturbed(sources: Sources, scores: Path, num_classes: int) -> dict[str, ConfusionMatrix]:
     """Return what the network says of the scenes of every disturbed source before that."""
     predictions = read_predictions(scores / sources.normal.name)
     count = cache(partial(confusion, sources.normal, predictions, num_classes))
@@ -260,7 +289,10 @@ def _panels(
         # Errors without void would show the same frames once more.
         if question.level == 'pixel' and not question.name.endswith('_no_void'):
             panels += extreme_panels(
-                experiment, by_name[question.source], question, results[question.name],
+                experiment,
+                by_name[question.source],
+                question,
+                results[question.name],
                 scores / question.source,
             )
     return panels

@@ -105,7 +105,11 @@ def load_compare_config(path: Path) -> CompareConfig:
         parts['perturbations'] = _perturbed(values['perturbations'])
     config = _build(CompareConfig, parts, str(path))
     for key, least in (
-        ('map_stride', 1), ('train_every', 1), ('val_every', 1), ('seed', 0), ('resamples', 0)
+        ('map_stride', 1),
+        ('train_every', 1),
+        ('val_every', 1),
+        ('seed', 0),
+        ('resamples', 0),
     ):
         _at_least(least, getattr(config, key), f'{path}: {key}')
     for key in ('name', 'experiment'):
@@ -123,9 +127,13 @@ def load_compare_config(path: Path) -> CompareConfig:
         raise ConfigError(f'{path}: two sets have the same name; rename one')
     for name in (*config.pictures, *config.attacks, *config.detectors):
         # They name files, beside those of the network, and questions end in these words.
-        if not re.fullmatch(r'\w[\w.+-]*', str(name)) or name == 'network' or (
-            name.endswith(('_errors', '_errors_no_void', '_frames'))
-            and name not in config.detectors
+        if (
+            not re.fullmatch(r'\w[\w.+-]*', str(name))
+            or name == 'network'
+            or (
+                name.endswith(('_errors', '_errors_no_void', '_frames'))
+                and name not in config.detectors
+            )
         ):
             raise ConfigError(
                 f'{path}: {name!r} cannot be a name; take letters, digits and _, not network, and '
@@ -187,8 +195,10 @@ def _build(kind: type[Kind], values: Mapping[str, Any], where: str) -> Kind:
     for key in values:
         _one_of(key, tuple(fields), f'{where}: key')
     missing = [
-        name for name, each in fields.items()
-        if name not in values and each.default is dataclasses.MISSING
+        name
+        for name, each in fields.items()
+        if name not in values
+        and each.default is dataclasses.MISSING
         and each.default_factory is dataclasses.MISSING
     ]
     if missing:

@@ -74,9 +74,14 @@ def fit_all(
         seconds = time.perf_counter() - started
         if skipped is None:
             detector.save(folder / f'{name}.safetensors')
-        write_json(facts_path, {
-            'asked': _plain(entries[name]), 'seconds': seconds, 'skipped': skipped,
-        })
+        write_json(
+            facts_path,
+            {
+                'asked': _plain(entries[name]),
+                'seconds': seconds,
+                'skipped': skipped,
+            },
+        )
         fitted[name] = Fitted(None if skipped else detector, seconds, skipped)
     return fitted
 

@@ -98,9 +98,7 @@ def measure_pixels(
     return report
 
 
-def error_probability(
-    question: Question, maps: Scores, seed: int
-) -> Probability | None:
+def error_probability(question: Question, maps: Scores, seed: int) -> Probability | None:
     """Fit Platt's logistic curve from scores to the probability of an error.
 
     Some pixels per frame are drawn. Every detector gets the same two parameters to fit, so that
@@ -152,9 +150,7 @@ def _report(
         )
     intervals: dict[str, list[float | None]] = {}
     if resamples and len(images) > 1:
-        found = bootstrap_curve(
-            images, np.random.default_rng(seed), _interval_measures, resamples
-        )
+        found = bootstrap_curve(images, np.random.default_rng(seed), _interval_measures, resamples)
         intervals = {
             name: _nullable(np.array([each.low, each.high])) for name, each in found.items()
         }

@@ -47,10 +47,18 @@ def disturbed_panels(
         panels.append(Panel('', '', 'attacks', images))
     if panels:
         reference = normal.read(round(ATTACK_FRAME * (normal.count - 1)))
-        panels.insert(0, Panel('undisturbed', reference.name, 'attacks', [
-            ('picture', _rgb(experiment, reference.image)),
-            ('segmentation', _segmented(experiment, reference)),
-        ]))
+        panels.insert(
+            0,
+            Panel(
+                'undisturbed',
+                reference.name,
+                'attacks',
+                [
+                    ('picture', _rgb(experiment, reference.image)),
+                    ('segmentation', _segmented(experiment, reference)),
+                ],
+            ),
+        )
     return panels
 
 
@@ -73,14 +81,16 @@ def extreme_panels(
     precision = results[ranked[0]]['frame_ap']
     judged = sorted(
         (index for index, value in enumerate(precision) if value is not None),
-        key=precision.__getitem__, reverse=True,
+        key=precision.__getitem__,
+        reverse=True,
     )
     shown = {name: read_scores(folder, name)[1] for name in ranked[:BEST_DETECTORS]}
     predictions = read_predictions(folder)
     panels = []
     count = min(EXTREMES, len(judged) // 2)
     kinds: tuple[tuple[Literal['best', 'worst'], list[int]], ...] = (
-        ('best', judged[:count]), ('worst', judged[::-1][:count])
+        ('best', judged[:count]),
+        ('worst', judged[::-1][:count]),
     )
     for kind, indices in kinds:
         for index in indices:
@@ -94,10 +104,14 @@ def extreme_panels(
             for name, maps in shown.items():
                 if maps is not None:
                     images.append((name, _heat(maps, index, size)))
-            panels.append(Panel(
-                f'{question.name}: {kind}',
-                f'{frame.name}, AP of {ranked[0]} {100 * precision[index]:.1f} %', kind, images,
-            ))
+            panels.append(
+                Panel(
+                    f'{question.name}: {kind}',
+                    f'{frame.name}, AP of {ranked[0]} {100 * precision[index]:.1f} %',
+                    kind,
+                    images,
+                )
+            )
     return panels
 
 

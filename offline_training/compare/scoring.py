@@ -73,7 +73,8 @@ def judge(
         settings['map_stride'] = map_stride
     keep_settings(folder / 'settings.json', settings, f'scores of {source.name!r}')
     missing = {
-        name: detector for name, detector in detectors.items()
+        name: detector
+        for name, detector in detectors.items()
         if not (folder / f'{name}.safetensors').is_file()
     }
     if not missing and facts_path.is_file():
@@ -106,9 +107,7 @@ def judge(
             tensors['maps'] = torch.stack(maps)
         write_tensors(folder / f'{name}.safetensors', tensors)
     if source.maps:
-        write_tensors(
-            folder / f'{NETWORK}.safetensors', {'predictions': torch.stack(predictions)}
-        )
+        write_tensors(folder / f'{NETWORK}.safetensors', {'predictions': torch.stack(predictions)})
     # Last: its presence says that the network's part is complete.
     write_json(facts_path, facts.report())
 

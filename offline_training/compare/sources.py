@@ -105,12 +105,13 @@ def perturbed_source(
         return JudgedFrame(frame.name, changed, labels, psnr=_likeness(frame.image, changed))
 
     settings = {
-        'perturbation': name, 'severity': severity, 'every': every, 'seed': seed,
+        'perturbation': name,
+        'severity': severity,
+        'every': every,
+        'seed': seed,
         'of': dict(normal.settings),
     }
-    return Source(
-        name, 'natural', math.ceil(normal.count / every), read, settings, maps=False
-    )
+    return Source(name, 'natural', math.ceil(normal.count / every), read, settings, maps=False)
 
 
 def attacked_source(name: str, normal: Source, attacked: Attacked, victim: Victim) -> Source:
@@ -130,8 +131,11 @@ def attacked_source(name: str, normal: Source, attacked: Attacked, victim: Victi
         return JudgedFrame(frame.name, changed, frame.labels, psnr=_likeness(frame.image, changed))
 
     settings = {
-        'attack': attacked.kind, 'every': attacked.every, **attacked.settings,
-        'seed': victim.seed, 'of': dict(normal.settings),
+        'attack': attacked.kind,
+        'every': attacked.every,
+        **attacked.settings,
+        'seed': victim.seed,
+        'of': dict(normal.settings),
     }
     return Source(
         name, 'attack', math.ceil(normal.count / attacked.every), read, settings, maps=False

@@ -47,12 +47,16 @@ def pixel_questions(
     frames = [source.read(index) for index in range(source.count)]
     questions = []
     if all(frame.unknown is not None for frame in frames):
-        questions.append(Question(
-            source.name, source.name, 'pixel',
-            'positive = pixel of an unknown object, void ignored, all pixels pooled; components '
-            'at the threshold of best F1 on this set (SegmentMeIfYouCan)',
-            truth=tuple(frame.unknown for frame in frames if frame.unknown is not None),
-        ))
+        questions.append(
+            Question(
+                source.name,
+                source.name,
+                'pixel',
+                'positive = pixel of an unknown object, void ignored, all pixels pooled; '
+                'components at the threshold of best F1 on this set (SegmentMeIfYouCan)',
+                truth=tuple(frame.unknown for frame in frames if frame.unknown is not None),
+            )
+        )
     labels = [frame.labels for frame in frames if frame.labels is not None]
     if len(labels) < len(frames):
         return questions
@@ -65,20 +69,25 @@ def pixel_questions(
         labels_at_size(guess, own.shape) for guess, own in zip(predictions(), labels, strict=True)
     ]
     for suffix, void in (('errors', 'void is an error'), ('errors_no_void', 'void ignored')):
-        questions.append(Question(
-            f'{source.name}_{suffix}', source.name, 'errors',
-            f'normal = correctly segmented pixel, anomaly = error or unknown object, {void}, all '
-            'pixels pooled; *_success measures have positive = correct (ObsNet)',
-            truth=tuple(_errors(labels, guesses, unknown, void_counts=suffix == 'errors')),
-            classes=classes,
-        ))
+        questions.append(
+            Question(
+                f'{source.name}_{suffix}',
+                source.name,
+                'errors',
+                f'normal = correctly segmented pixel, anomaly = error or unknown object, {void}, '
+                'all pixels pooled; *_success measures have positive = correct (ObsNet)',
+                truth=tuple(_errors(labels, guesses, unknown, void_counts=suffix == 'errors')),
+                classes=classes,
+            )
+        )
     return questions
 
 
 def frame_question(source: Source, normal: Source) -> Question:
     """Ask whether frames of a source are told from normal ones."""
     return Question(
-        f'{source.name}_frames' if source.maps else source.name, source.name,
+        f'{source.name}_frames' if source.maps else source.name,
+        source.name,
         source.group,  # type: ignore[arg-type]
         f'positive = frame of {source.name} ({source.count}), negative = frame of {normal.name} '
         f'({normal.count})',

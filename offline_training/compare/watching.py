@@ -48,7 +48,8 @@ def open_experiment(
             f'choose one of {", ".join(SEGMENTATION_SETS)}'
         )
     dataset = SEGMENTATION_SETS[config.train.dataset](
-        data_root / config.train.data_dir, config.train.split  # type: ignore[arg-type]
+        data_root / config.train.data_dir,
+        config.train.split,  # type: ignore[arg-type]
     )
     experiment = load_config(run / 'config.yaml' if run else folder / config.experiment)
     num_classes = len(dataset.class_names)
@@ -62,9 +63,7 @@ def open_experiment(
         weights = Path(config.weights).name
     else:
         raise ConfigError('no weights are named in the configuration; add them or give --run')
-    return Experiment(
-        watched, experiment, dataset.class_names, dataset.palette, weights, context
-    )
+    return Experiment(watched, experiment, dataset.class_names, dataset.palette, weights, context)
 
 
 def training_frames(source: Source) -> Frames:

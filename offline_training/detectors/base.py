@@ -174,8 +174,14 @@ class Detector(nn.Module, ABC):
         try:
             detector = cls(**settings)
             detector.adopt(tensors)
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
-                ValueError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise StorageError(
                 f'{path} does not fit this version of {name!r} ({error}); fit and save it again'
             ) from error
@@ -186,10 +192,13 @@ class Detector(nn.Module, ABC):
         for child_name, child in self.named_children():
             if isinstance(child, Detector):
                 prefix = f'{child_name}.'
-                child.adopt({
-                    name.removeprefix(prefix): tensor
-                    for name, tensor in tensors.items() if name.startswith(prefix)
-                })
+                child.adopt(
+                    {
+                        name.removeprefix(prefix): tensor
+                        for name, tensor in tensors.items()
+                        if name.startswith(prefix)
+                    }
+                )
         for name, tensor in tensors.items():
             owner_name, _, leaf = name.rpartition('.')
             owner = self.get_submodule(owner_name)

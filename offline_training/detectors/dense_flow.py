@@ -64,9 +64,7 @@ class DenseFlowDensity(NetworkDetector):
         flow.whitening.fit(samples)
         optimizer = torch.optim.Adam(flow.flow.parameters(), lr=config.learning_rate)
         with fit_progress(self.spec.name, config.epochs) as advance:
-            for _ in train_epochs(
-                flow.flow, optimizer, whiten(flow, samples), where, config
-            ):
+            for _ in train_epochs(flow.flow, optimizer, whiten(flow, samples), where, config):
                 advance()
         self.keep(flow)
         return self

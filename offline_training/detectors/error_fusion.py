@@ -23,9 +23,7 @@ FRAMES = 48
 """The regression, of some twenty weights, is fitted on at most so many frames."""
 PIXELS = 2000
 """Pixels drawn from each of them."""
-LIGHT = AugmentationConfig(
-    gamma=0.12, brightness=0.05, contrast=0.12, saturation=0.15, color=0.02
-)
+LIGHT = AugmentationConfig(gamma=0.12, brightness=0.05, contrast=0.12, saturation=0.15, color=0.02)
 """Changes of light and colour, so that the weights hold on other days too."""
 
 

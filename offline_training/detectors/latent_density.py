@@ -54,13 +54,29 @@ class LatentDensity(Detector):
     axes: Tensor
 
     def __init__(
-        self, tap: str | None, feature: Feature, samples: int, block_size: int, drop_prob: float,
-        neighbors: int, components: int | None, batch_size: int, seed: int, **others: Any,
+        self,
+        tap: str | None,
+        feature: Feature,
+        samples: int,
+        block_size: int,
+        drop_prob: float,
+        neighbors: int,
+        components: int | None,
+        batch_size: int,
+        seed: int,
+        **others: Any,
     ):
         super().__init__(
-            tap=tap, feature=feature, samples=samples, block_size=block_size,
-            drop_prob=drop_prob, neighbors=neighbors, components=components,
-            batch_size=batch_size, seed=seed, **others,
+            tap=tap,
+            feature=feature,
+            samples=samples,
+            block_size=block_size,
+            drop_prob=drop_prob,
+            neighbors=neighbors,
+            components=components,
+            batch_size=batch_size,
+            seed=seed,
+            **others,
         )
         name = self.spec.name
         if feature not in get_args(Feature):
@@ -90,9 +106,10 @@ class LatentDensity(Detector):
         """Return the tap (B, C, H, W) that is looked at."""
         name = self.settings['tap']
         if name is None:
-            name = max(list(taps)[::-1], key=lambda each: (
-                -taps[each].shape[2] * taps[each].shape[3], taps[each].shape[1]
-            ))
+            name = max(
+                list(taps)[::-1],
+                key=lambda each: (-taps[each].shape[2] * taps[each].shape[3], taps[each].shape[1]),
+            )
         if name not in taps:
             raise NotApplicableError(
                 f'the network has no tap {name!r} but {", ".join(taps)}; correct the tap of '
@@ -271,8 +288,17 @@ class LaRED(LatentDensity):
         if not 0 < bandwidth < math.inf:
             raise ValueError(f'lared has bandwidth {bandwidth}; give one above 0')
         super().__init__(
-            tap, feature, samples, block_size, drop_prob, neighbors, components, batch_size, seed,
-            whiten=whiten, bandwidth=bandwidth,
+            tap,
+            feature,
+            samples,
+            block_size,
+            drop_prob,
+            neighbors,
+            components,
+            batch_size,
+            seed,
+            whiten=whiten,
+            bandwidth=bandwidth,
         )
         self.register_buffer('stored', torch.empty(0))  # (N, D)
 

@@ -52,9 +52,7 @@ class LightObserver(NetworkDetector):
         levels=('pixel', 'frame'),
     )
 
-    def __init__(
-        self, target: Target = 'unknown', confidence: bool = False, **training: Any
-    ):
+    def __init__(self, target: Target = 'unknown', confidence: bool = False, **training: Any):
         if target not in CHANNELS:
             raise ValueError(f'target is {target!r} but must be one of {list(CHANNELS)}')
         if 'taps' in training:

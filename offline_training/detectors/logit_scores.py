@@ -105,8 +105,8 @@ class MaxLogit(LogitScore):
     """The negated largest logit."""
 
     spec = _spec(
-        'max_logit', 'Hendrycks et al., Scaling Out-of-Distribution Detection for Real-World '
-        'Settings, 2022',
+        'max_logit',
+        'Hendrycks et al., Scaling Out-of-Distribution Detection for Real-World Settings, 2022',
     )
 
     def score(self, logits: Tensor) -> Tensor:
@@ -143,7 +143,8 @@ class VoidProbability(Detector):
     """Softmax probability of the void channels, for networks that were trained to say void."""
 
     spec = _spec(
-        'void', 'Blum et al., The Fishyscapes Benchmark: Measuring Blind Spots in Semantic '
+        'void',
+        'Blum et al., The Fishyscapes Benchmark: Measuring Blind Spots in Semantic '
         'Segmentation, 2021',
     )
 

@@ -12,9 +12,7 @@ from offline_training.detectors.logit_scores import known_logits
 from offline_training.detectors.sampled_predictions import Measure, SampledDetector
 
 
-def change_light(
-    images: Tensor, brightness: float, contrast: float, saturation: float
-) -> Tensor:
+def change_light(images: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
     """Scale the light of pictures (B, H, W, 3) in 0..255, each by its factor; 1 changes nothing.
 
     Grey is the plain mean of the channels, the same in RGB and BGR.

@@ -74,9 +74,7 @@ class McDropout(SampledDetector):
     )
     layers: ClassVar[tuple[type[nn.Module], ...]] = DROPOUTS
 
-    def __init__(
-        self, measure: Measure = 'predictive_entropy', passes: int = 16, seed: int = 0
-    ):
+    def __init__(self, measure: Measure = 'predictive_entropy', passes: int = 16, seed: int = 0):
         super().__init__(measure, passes, seed)
 
     def _require_layers(self, watched: Watched) -> None:
@@ -130,6 +128,9 @@ class McDropBlock(McDropout):
         _, channels, height, width = x.shape
         mask = drop_block_mask(
             (1, 1 if module.shared else channels, height, width),
-            module.block_size, module.drop_prob, generator, x.device,
+            module.block_size,
+            module.drop_prob,
+            generator,
+            x.device,
         )
         return drop_block(x, mask.to(x.dtype))

@@ -75,10 +75,14 @@ class Monitor(Detector):
         truth = np.stack([frame.truth for frame in pasted])
         values = self._over(watched, [frame.image for frame in pasted])
         counted = truth != IGNORE
-        self.set_fusion(fit_fusion(
-            MAPS, self._over(watched, normal),
-            {name: value[counted] for name, value in values.items()}, truth[counted],
-        ))
+        self.set_fusion(
+            fit_fusion(
+                MAPS,
+                self._over(watched, normal),
+                {name: value[counted] for name, value in values.items()},
+                truth[counted],
+            )
+        )
         return self
 
     def set_fusion(self, fusion: Fusion) -> None:

@@ -35,10 +35,13 @@ class NetworkDetector(Detector):
 
     def keep(self, network: nn.Module) -> None:
         """Hold the weights of a trained network."""
-        self._hold({
-            name: tensor.detach() for name, tensor in network.state_dict().items()
-            if not name.endswith(COUNT)
-        })
+        self._hold(
+            {
+                name: tensor.detach()
+                for name, tensor in network.state_dict().items()
+                if not name.endswith(COUNT)
+            }
+        )
 
     def network(self, watched: Watched, images: Tensor) -> nn.Module:
         """Return the network for pictures (B, H, W, 3), in evaluation mode, without weights.
@@ -67,8 +70,7 @@ class NetworkDetector(Detector):
     def _compare(self, network: nn.Module) -> None:
         held = {name.replace('/', '.'): x.shape for name, x in self.weights.named_buffers()}
         needed = {
-            name: x.shape for name, x in network.state_dict().items()
-            if not name.endswith(COUNT)
+            name: x.shape for name, x in network.state_dict().items() if not name.endswith(COUNT)
         }
         if held != needed:
             raise NotApplicableError(
@@ -78,10 +80,13 @@ class NetworkDetector(Detector):
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take over saved tensors, whatever network they are of."""
         prefix = 'weights.'
-        self._hold({
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items() if name.startswith(prefix)
-        })
+        self._hold(
+            {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+        )
         super().adopt(tensors)
 
     def _hold(self, tensors: dict[str, Tensor]) -> None:

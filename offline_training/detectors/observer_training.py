@@ -118,7 +118,11 @@ def _learning_rate(peak: float, step: int, total: int) -> float:
 
 
 def _batches(
-    images: Pictures, labels: Pictures, config: ObserverConfig, epoch: int, steps: int,
+    images: Pictures,
+    labels: Pictures,
+    config: ObserverConfig,
+    epoch: int,
+    steps: int,
     device: torch.device,
 ) -> Iterator[Batch]:
     """Draw the batches of one epoch; a thread prepares the next while the network learns.
@@ -166,8 +170,12 @@ def _batches(
 
 
 def _batch(
-    images: Pictures, labels: Pictures, config: ObserverConfig, rng: np.random.Generator,
-    chosen: NDArray[np.int64], device: torch.device,
+    images: Pictures,
+    labels: Pictures,
+    config: ObserverConfig,
+    rng: np.random.Generator,
+    chosen: NDArray[np.int64],
+    device: torch.device,
 ) -> Batch:
     attack = rng.random() < config.attack_share
     pictures, pasted, truths, attacked = [], [], [], []
@@ -203,7 +211,10 @@ def _camera_variation(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDA
 
 
 def _loss(
-    observer: Observer, watched: Watched, batch: Batch, epsilon: float,
+    observer: Observer,
+    watched: Watched,
+    batch: Batch,
+    epsilon: float,
     generator: torch.Generator,
 ) -> Tensor:
     pixels: Tensor = batch.images

@@ -72,8 +72,12 @@ class ObsNet(NetworkDetector):
     ):
         settings = Training(**training)
         super().__init__(
-            image=image, residual=residual, small=small, pretrained=pretrained,
-            confidence=confidence, **dataclasses.asdict(settings),
+            image=image,
+            residual=residual,
+            small=small,
+            pretrained=pretrained,
+            confidence=confidence,
+            **dataclasses.asdict(settings),
         )
         if not (residual or (image and not small)):
             raise ValueError(

@@ -34,9 +34,7 @@ def block_inputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str,
 
         return hook
 
-    handles = [
-        network.get_submodule(name).register_forward_pre_hook(keep(name)) for name in names
-    ]
+    handles = [network.get_submodule(name).register_forward_pre_hook(keep(name)) for name in names]
     try:
         yield seen
     finally:
@@ -105,7 +103,9 @@ class ObserverNetwork(nn.Module):
         self.network = copy.deepcopy(layout.network).requires_grad_(True)
         with torch.device('meta'):
             self.head = nn.Sequential(
-                nn.BatchNorm2d(layout.outputs), nn.Conv2d(layout.outputs, WIDTH, 1), nn.ReLU(),
+                nn.BatchNorm2d(layout.outputs),
+                nn.Conv2d(layout.outputs, WIDTH, 1),
+                nn.ReLU(),
                 nn.Conv2d(WIDTH, 1, 1),
             )
         self._features: Mapping[str, Tensor] = {}
@@ -147,7 +147,8 @@ class SmallObserver(nn.Module):
             )
             self.layers = nn.ModuleList(
                 nn.Sequential(
-                    nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH),
+                    nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(WIDTH),
                     nn.ReLU(),
                 )
                 for _ in self.blocks

@@ -68,9 +68,16 @@ class Training:
             if getattr(self, name) not in known:
                 raise ValueError(f'{name} is {getattr(self, name)!r} but must be one of {known}')
         for name, low, high in (
-            ('epsilon', 0, 255), ('paste', 0, 1), ('crop', 0.1, 1), ('zoom', 1, 4),
-            ('jitter', 0, 2), ('epochs', 1, 10_000), ('batch_size', 2, 10_000),
-            ('learning_rate', 1e-7, 10), ('positive_weight', 0, 1000), ('seed', 0, 2**31),
+            ('epsilon', 0, 255),
+            ('paste', 0, 1),
+            ('crop', 0.1, 1),
+            ('zoom', 1, 4),
+            ('jitter', 0, 2),
+            ('epochs', 1, 10_000),
+            ('batch_size', 2, 10_000),
+            ('learning_rate', 1e-7, 10),
+            ('positive_weight', 0, 1000),
+            ('seed', 0, 2**31),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(
@@ -81,8 +88,11 @@ class Training:
 def variation(jitter: float) -> AugmentationConfig:
     """Return changes of light and colour; at 1 about those of ObsNet (contrast and so on 0.5)."""
     return AugmentationConfig(
-        gamma=0.4 * jitter, brightness=0.15 * jitter, contrast=min(0.9, 0.4 * jitter),
-        saturation=min(0.9, 0.5 * jitter), color=0.06 * jitter,
+        gamma=0.4 * jitter,
+        brightness=0.15 * jitter,
+        contrast=min(0.9, 0.4 * jitter),
+        saturation=min(0.9, 0.5 * jitter),
+        color=0.06 * jitter,
     )
 
 
@@ -96,8 +106,12 @@ def draw(
     smallest = max(height / frames.labels[0].shape[0], width / frames.labels[0].shape[1])
     for index in chosen:
         image, truth = random_crop(
-            frames.images[index], frames.labels[index], width, height,
-            (smallest, max(smallest, training.zoom)), rng,
+            frames.images[index],
+            frames.labels[index],
+            width,
+            height,
+            (smallest, max(smallest, training.zoom)),
+            rng,
         )
         if rng.random() < 0.5:
             image, truth = image[:, ::-1], truth[:, ::-1]
@@ -123,7 +137,10 @@ def crop_side(side: int, share: float) -> int:
 
 
 def attacked(
-    watched: Watched, images: Tensor, labels: Tensor, training: Training,
+    watched: Watched,
+    images: Tensor,
+    labels: Tensor,
+    training: Training,
     generator: torch.Generator,
 ) -> Tensor:
     """Return the pictures float32 (B, H, W, 3) with failures brought about by the attack."""
@@ -133,8 +150,12 @@ def attacked(
     # Void and unknown things are no output of the network: no gradient leads away from them.
     known = torch.where(labels < watched.num_classes, labels, VOID)
     moved, _ = named_local_attack(
-        training.attack, channels_first(watched), pixels.permute(0, 3, 1, 2), known,
-        training.epsilon, generator,
+        training.attack,
+        channels_first(watched),
+        pixels.permute(0, 3, 1, 2),
+        known,
+        training.epsilon,
+        generator,
     )
     return moved.permute(0, 2, 3, 1)
 
@@ -160,7 +181,11 @@ def steps(frames: Frames, training: Training) -> int:
 
 
 def train(
-    observer: nn.Module, observe: Observe, watched: Watched, frames: Frames, training: Training,
+    observer: nn.Module,
+    observe: Observe,
+    watched: Watched,
+    frames: Frames,
+    training: Training,
     advance: Callable[[], object],
 ) -> None:
     """Train `observer`, which `observe` calls, in place; the watched network is only asked.
@@ -181,8 +206,12 @@ def train(
     total = steps(frames, training)
     # The paper's steps down at epoch/2 and the end, as one smooth curve after a short warm-up.
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / max(1, 0.03 * total))
-        * 0.5 * (1 + math.cos(math.pi * step / total)),
+        optimizer,
+        lambda step: (
+            min(1, (step + 1) / max(1, 0.03 * total))
+            * 0.5
+            * (1 + math.cos(math.pi * step / total))
+        ),
     )
     order = np.zeros(0, np.int64)
     observer.train()

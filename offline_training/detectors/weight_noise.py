@@ -50,8 +50,8 @@ class WeightNoise(SampledDetector):
     ) -> Iterator[Tensor]:
         for _ in range(self.passes):
             noisy = {
-                name: weight + self.sigma * torch.randn(weight.shape, generator=generator)
-                .to(weight)
+                name: weight
+                + self.sigma * torch.randn(weight.shape, generator=generator).to(weight)
                 for name, weight in watched.network.named_parameters(prefix='network')
             }
             logits = functional_call(watched, noisy, (images,))

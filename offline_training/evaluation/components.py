@@ -133,8 +133,10 @@ def _sums(overlap: NDArray[np.int64]) -> NDArray[np.float64]:
     areas = overlap.sum(axis=0)[1:]
     correct = overlap[1:, 1:].sum(axis=0)[areas > 0]
     areas = areas[areas > 0]
-    return np.concatenate([
-        [len(hits), np.sum(hits / union), len(areas), np.sum(correct / areas)],
-        np.sum(100 * hits > PERCENT[:, None] * union, axis=1),
-        np.sum(100 * correct <= PERCENT[:, None] * areas, axis=1),
-    ]).astype(np.float64)
+    return np.concatenate(
+        [
+            [len(hits), np.sum(hits / union), len(areas), np.sum(correct / areas)],
+            np.sum(100 * hits > PERCENT[:, None] * union, axis=1),
+            np.sum(100 * correct <= PERCENT[:, None] * areas, axis=1),
+        ]
+    ).astype(np.float64)

@@ -68,7 +68,8 @@ class DetectionCurve(ABC):
             raise ValueError(f"positive is {positive!r}; it must be 'anomaly' or 'success'")
         start = np.zeros(1, dtype=np.int64)
         return (
-            np.concatenate([start, np.cumsum(true)]), np.concatenate([start, np.cumsum(false)])
+            np.concatenate([start, np.cumsum(true)]),
+            np.concatenate([start, np.cumsum(false)]),
         )
 
     def auroc(self) -> float:
@@ -151,9 +152,9 @@ class DetectionCurve(ABC):
         """
         true, false = self._cumulated()
         tpr, fpr = true / true[-1], false / false[-1]
-        chosen = np.unique(np.searchsorted(tpr + fpr, np.linspace(0, 2, most)).clip(
-            max=len(tpr) - 1
-        ))
+        chosen = np.unique(
+            np.searchsorted(tpr + fpr, np.linspace(0, 2, most)).clip(max=len(tpr) - 1)
+        )
         thresholds = np.concatenate([np.array([np.inf], dtype=np.float32), self.counts().scores])
         precision = np.concatenate([[1.0], true[1:] / (true[1:] + false[1:])])
         return Rates(thresholds[chosen], tpr[chosen], fpr[chosen], precision[chosen])

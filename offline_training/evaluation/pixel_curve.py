@@ -132,7 +132,8 @@ class PixelCurve(DetectionCurve):
         other._compact()
         shift = max(self._shift, other._shift)
         for mine, theirs in (
-            (self._positives, other._positives), (self._negatives, other._negatives)
+            (self._positives, other._positives),
+            (self._negatives, other._negatives),
         ):
             keys, counts = theirs.keys >> np.uint32(shift - other._shift), theirs.counts
             mine.drop_bits(shift - self._shift)

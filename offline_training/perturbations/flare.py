@@ -49,9 +49,7 @@ def _star(rng: np.random.Generator, angle: Field, far: Field, blades: int) -> Fi
     """Rays by diffraction at the blades' edges: as many as blades if even, else twice as many."""
     rays = blades if blades % 2 == 0 else 2 * blades
     main = np.abs(np.cos(rays / 2 * angle)) ** 200
-    fine = sum(
-        np.abs(np.cos(k * angle + rng.uniform(0, 6.3))) ** 12 for k in (7, 11, 17)
-    )
+    fine = sum(np.abs(np.cos(k * angle + rng.uniform(0, 6.3))) ** 12 for k in (7, 11, 17))
     return STAR * (main + 0.06 * fine) * np.exp(-far / 0.16) / (1 + far / 0.04)
 
 
@@ -65,7 +63,10 @@ def ghost_centres(
 
 
 def _ghosts(
-    rng: np.random.Generator, sun: NDArray[np.floating], size: tuple[int, int], blades: int,
+    rng: np.random.Generator,
+    sun: NDArray[np.floating],
+    size: tuple[int, int],
+    blades: int,
     turn: float,
 ) -> Field:
     """Add up all ghosts: linear light float32 (H, W, 3)."""

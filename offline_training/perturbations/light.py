@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from offline_training.perturbations.base import Field, Image
 
 _CODES = np.arange(256) / 255
-_LINEAR = np.where(
-    _CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4
-).astype(np.float32)
+_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(
+    np.float32
+)
 _STEPS = 4095
 _LEVELS = (np.arange(_STEPS + 1) / _STEPS) ** 2  # square roots: as fine in shadows as sRGB is
 _DISPLAY = np.rint(

@@ -51,7 +51,10 @@ def run(context: Context) -> None:
 def _confusion(context: Context, network: nn.Module) -> ConfusionMatrix:
     data = context.val_data
     return confusion(
-        network.eval(), context.normalize(), data.images, data.labels,
+        network.eval(),
+        context.normalize(),
+        data.images,
+        data.labels,
         len(context.train.class_names),
     )
 

@@ -31,18 +31,24 @@ def run(context: Context) -> None:
     with context.progress() as bars:
         data = context.val_data
         frames = pasted_frames(data.images, data.labels, config.seed)
-        pasted = stack(list(network.stream(
-            frame.image for frame in bars.track(frames, description='pasted val')
-        )))
-        normal = stack(list(network.stream(
-            bars.track(context.val_data.images, description='normal val')
-        )))
+        pasted = stack(
+            list(
+                network.stream(
+                    frame.image for frame in bars.track(frames, description='pasted val')
+                )
+            )
+        )
+        normal = stack(
+            list(network.stream(bars.track(context.val_data.images, description='normal val')))
+        )
     truth = np.stack([frame.truth for frame in frames])
     chosen = np.flatnonzero(truth.ravel() != IGNORE)
     chosen = rng.choice(chosen, min(PIXELS, chosen.size), replace=False)
     fusion = fit_fusion(
-        MAPS, normal,
-        {name: pasted[name].ravel()[chosen] for name in MAPS}, truth.ravel()[chosen],
+        MAPS,
+        normal,
+        {name: pasted[name].ravel()[chosen] for name in MAPS},
+        truth.ravel()[chosen],
     )
     context.console.print(
         'fusion: ' + ', '.join(f'{n} {w:.2f}' for n, w in zip(MAPS, fusion.weights, strict=True))

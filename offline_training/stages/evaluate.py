@@ -20,8 +20,11 @@ def read_fusion(context: Context) -> Fusion:
     """Return the fusion of this run's calibration."""
     values = read_json(context.output_dir / 'calibration.json')['fusion']
     return Fusion(
-        tuple(values['maps']), tuple(values['mean']), tuple(values['std']),
-        tuple(values['weights']), values['bias'],
+        tuple(values['maps']),
+        tuple(values['mean']),
+        tuple(values['std']),
+        tuple(values['weights']),
+        values['bias'],
     )
 
 

@@ -41,7 +41,8 @@ def run(context: Context) -> None:
     """Write the bundle to `bundle/`; an existing one survives any failure."""
     network = MonitoredNetwork.restore(context)
     backbone = BackboneGraph(
-        network.normalize, network.backbone,
+        network.normalize,
+        network.backbone,
         _used_taps(network),
     )
     graphs: dict[str, BackboneGraph | TapGraph] = {
@@ -92,9 +93,7 @@ def _export(
             feeds = [{tap: frame[tap] for tap in graph.tap_names} for frame in taps]
         _to_onnx(graph, feeds[0], outputs, path)
         operators = check_graph(path)
-        gates[name] = {
-            'operators': operators, 'parity_error': check_parity(path, graph, feeds)
-        }
+        gates[name] = {'operators': operators, 'parity_error': check_parity(path, graph, feeds)}
         if isinstance(graph, BackboneGraph):
             taps = _taps(graph, feeds)
         else:
@@ -112,8 +111,15 @@ def _to_onnx(
 ) -> None:
     arguments = tuple(torch.from_numpy(value) for value in feed.values())
     torch.onnx.export(
-        graph, arguments, path, input_names=list(feed), output_names=outputs,
-        opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+        graph,
+        arguments,
+        path,
+        input_names=list(feed),
+        output_names=outputs,
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
     )
 
 
@@ -122,10 +128,12 @@ def _taps(graph: BackboneGraph, feeds: list[dict[str, NDArray]]) -> list[dict[st
     with torch.inference_mode():
         for feed in feeds:
             _, _, *taps = graph(torch.from_numpy(feed['image']))
-            frames.append({
-                name: tap.contiguous().numpy()
-                for name, tap in zip(graph.tap_names, taps, strict=True)
-            })
+            frames.append(
+                {
+                    name: tap.contiguous().numpy()
+                    for name, tap in zip(graph.tap_names, taps, strict=True)
+                }
+            )
     return frames
 
 
@@ -202,8 +210,10 @@ def _manifest(
         'schema_version': SCHEMA_VERSION,
         'name': config.name,
         'input': {
-            'width': config.input.width, 'height': config.input.height,
-            'color_order': config.input.color_order, 'resize': 'linear',
+            'width': config.input.width,
+            'height': config.input.height,
+            'color_order': config.input.color_order,
+            'resize': 'linear',
         },
         'normalization': {'mean': list(config.input.mean), 'std': list(config.input.std)},
         'classes': [
@@ -211,9 +221,7 @@ def _manifest(
             for name, color in zip(context.train.class_names, context.train.palette, strict=True)
         ],
         'void_label': classes if context.num_outputs > classes else None,
-        'backbone': {
-            'architecture': facts['architecture'], 'num_classes': facts['num_classes']
-        },
+        'backbone': {'architecture': facts['architecture'], 'num_classes': facts['num_classes']},
         'networks': networks,
         **{key: calibration[key] for key in ('fusion', 'regions', 'frame_score', 'alarm')},
         'tolerance': {'atol': config.export.atol, 'rtol': config.export.rtol},

@@ -88,14 +88,24 @@ def _fit(
         task = bars.add_task('flow', total=config.epochs, completed=len(history))
         for loss in train_epochs(flow, optimizer, samples, where, config, len(history)):
             with torch.inference_mode():
-                val = float(np.mean([
-                    nll(flow, x, c).item()
-                    for x, c in zip(held_out.split(8192), held_where.split(8192), strict=True)
-                ]))
+                val = float(
+                    np.mean(
+                        [
+                            nll(flow, x, c).item()
+                            for x, c in zip(
+                                held_out.split(8192), held_where.split(8192), strict=True
+                            )
+                        ]
+                    )
+                )
             history.append({'train': loss, 'val': val})
-            write_checkpoint(path, {
-                'flow': flow.state_dict(), 'optimizer': optimizer.state_dict(),
-                'history': history,
-            })
+            write_checkpoint(
+                path,
+                {
+                    'flow': flow.state_dict(),
+                    'optimizer': optimizer.state_dict(),
+                    'history': history,
+                },
+            )
             bars.advance(task)
     return history

@@ -60,14 +60,24 @@ def run(context: Context) -> None:
             'observer', total=steps * config.epochs, completed=steps * len(history)
         )
         for loss in train_epochs(
-            observer, optimizer, watched, data.images, data.labels, config,
-            partial(bars.advance, task), len(history),
+            observer,
+            optimizer,
+            watched,
+            data.images,
+            data.labels,
+            config,
+            partial(bars.advance, task),
+            len(history),
         ):
             history.append(loss)
             bars.update(task, description=f'observer, loss {loss:.3f}')
-            write_checkpoint(path, {
-                'observer': observer.state_dict(), 'optimizer': optimizer.state_dict(),
-                'history': history,
-            })
+            write_checkpoint(
+                path,
+                {
+                    'observer': observer.state_dict(),
+                    'optimizer': optimizer.state_dict(),
+                    'history': history,
+                },
+            )
     write_tensors(context.output_dir / 'observer.safetensors', observer.state_dict())
     write_json(context.output_dir / 'observer.json', {'loss': history})

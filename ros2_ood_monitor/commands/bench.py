@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--backend', default='auto', choices=('auto', 'openvino', 'onnxruntime', 'tensorrt')
     )
     parser.add_argument(
-        '--against', choices=('torch-eager',),
+        '--against',
+        choices=('torch-eager',),
         help='also time bare segmentation in PyTorch (needs the training extra)',
     )
     parser.add_argument(

@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--bundle', type=Path, metavar='DIR', help='watch with this bundle, train nothing'
     )
     parser.add_argument(
-        '--output', type=Path, default=Path('runs/demo'), metavar='DIR',
+        '--output',
+        type=Path,
+        default=Path('runs/demo'),
+        metavar='DIR',
         help='bundle, pictures, bag and logs go here (runs/demo)',
     )
     parser.add_argument(
@@ -81,9 +84,15 @@ def train(output: Path) -> Path:
     from ros2_ood_monitor.demo.processes import DemoError
 
     command = [
-        sys.executable, '-m', 'offline_training.train', '--config', str(training_config()),
-        '--output', str(output), '--resume',
-    ]  # fmt: skip
+        sys.executable,
+        '-m',
+        'offline_training.train',
+        '--config',
+        str(training_config()),
+        '--output',
+        str(output),
+        '--resume',
+    ]
     # In its own session Ctrl-C reaches it once, from here, and it can save where it is.
     with subprocess.Popen(command, start_new_session=True) as training:
         try:

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--config', type=Path, metavar='FILE', help='ROS 2 parameter file')
     parser.add_argument(
-        '--backend', default='auto', choices=('auto', 'openvino', 'onnxruntime', 'tensorrt'),
+        '--backend',
+        default='auto',
+        choices=('auto', 'openvino', 'onnxruntime', 'tensorrt'),
         help='engine (auto)',
     )
     parser.add_argument(
@@ -65,9 +67,7 @@ def execute(args: argparse.Namespace) -> int:
         config = replaced(values, check_stamp_age=False)
     bundle = ModelBundle.load(args.bundle)
     source = open_source(args.source, args.rate, args.bag_topic)
-    images = track(
-        source, source.name, source.count, console=Console(stderr=True), transient=True
-    )
+    images = track(source, source.name, source.count, console=Console(stderr=True), transient=True)
     summary = replay(bundle, images, args.output, args.backend, config, args.pictures)
     console = Console(highlight=False, markup=False)
     lines = summary.text().splitlines()

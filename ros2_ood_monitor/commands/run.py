@@ -37,14 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--bundle', metavar='DIR', help='model bundle')
     parser.add_argument('--camera', metavar='NAME', help='name in alerts (camera)')
     parser.add_argument('--image-topic', metavar='T', help='camera topic (image)')
-    parser.add_argument(
-        '--config', type=Path, metavar='FILE', help='ROS 2 parameter file'
-    )
+    parser.add_argument('--config', type=Path, metavar='FILE', help='ROS 2 parameter file')
     parser.add_argument(
         '--backend', choices=('auto', 'openvino', 'onnxruntime', 'tensorrt'), help='engine (auto)'
     )
     parser.add_argument(
-        '--middleware', default='auto', choices=('auto', 'dds', 'ros'),
+        '--middleware',
+        default='auto',
+        choices=('auto', 'dds', 'ros'),
         help='auto: rclpy where ROS 2 is sourced, else DDS',
     )
     add_bus_arguments(parser)

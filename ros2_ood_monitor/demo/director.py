@@ -80,12 +80,18 @@ def start_monitor(bundle: Path, domain_id: int, folder: Path) -> Process:
     config = folder / 'monitor.yaml'
     config.write_text(MONITOR_CONFIG, encoding='utf-8')
     arguments = (
-        '-m', 'ros2_ood_monitor', 'run',
-        '--bundle', str(bundle),
-        '--config', str(config),
-        '--middleware', 'dds',
-        '--domain-id', str(domain_id),
-    )  # fmt: skip
+        '-m',
+        'ros2_ood_monitor',
+        'run',
+        '--bundle',
+        str(bundle),
+        '--config',
+        str(config),
+        '--middleware',
+        'dds',
+        '--domain-id',
+        str(domain_id),
+    )
     return Process('monitor', arguments, folder / 'monitor.log')
 
 

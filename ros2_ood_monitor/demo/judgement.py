@@ -97,8 +97,6 @@ def judge(
         for transition in transitions
         if transition.at_s > settled
         and transition.state.unsafe
-        and not any(
-            one.start_s <= transition.at_s <= one.end_s + RELEASE_S for one in injected
-        )
+        and not any(one.start_s <= transition.at_s <= one.end_s + RELEASE_S for one in injected)
     )
     return Judgement(tuple(verdicts), false_alarms, limit_s)

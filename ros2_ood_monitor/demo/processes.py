@@ -77,12 +77,17 @@ class Camera:
         self, schedule: Path, pictures: Path, start_s: float, domain_id: int, log: Path
     ) -> None:
         self._arguments = (
-            '-m', 'ros2_ood_monitor.demo.camera',
-            '--schedule', str(schedule),
-            '--pictures', str(pictures),
-            '--start-ns', str(round(start_s * 1e9)),
-            '--domain-id', str(domain_id),
-        )  # fmt: skip
+            '-m',
+            'ros2_ood_monitor.demo.camera',
+            '--schedule',
+            str(schedule),
+            '--pictures',
+            str(pictures),
+            '--start-ns',
+            str(round(start_s * 1e9)),
+            '--domain-id',
+            str(domain_id),
+        )
         self._log = log
         self._lock = threading.Lock()
         self._sent: list[Sent] = []
@@ -128,4 +133,3 @@ class Camera:
         """Stop the process if it runs; returns False if it had to be killed."""
         process, self._process = self._process, None
         return process is None or process.stop()
-

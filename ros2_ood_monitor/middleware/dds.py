@@ -294,8 +294,9 @@ class DdsMiddleware:
                 subscription.callback(deserialize(subscription.topic.type_name, data))
             except CdrError as error:
                 if subscription.malformed.ready():
-                    _LOG.warning('%s: ignored a malformed message: %s',
-                                 subscription.topic.name, error)  # fmt: skip
+                    _LOG.warning(
+                        '%s: ignored a malformed message: %s', subscription.topic.name, error
+                    )
             except Exception:
                 _LOG.exception('%s: the subscriber failed', subscription.topic.name)
 

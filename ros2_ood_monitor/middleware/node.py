@@ -205,8 +205,10 @@ class MonitorNode:
             _LOG.warning(
                 'no image on %s (%d publishers); check the topic, the domain, that the message '
                 'type is %s and, for large images, docs/ros_verification.md',
-                self._input.name, publishers, self._input.type_name,
-            )  # fmt: skip
+                self._input.name,
+                publishers,
+                self._input.type_name,
+            )
 
 
 _IN_BLACK_BOX = frozenset((topics.ALERT, topics.SCORE, topics.REGIONS))

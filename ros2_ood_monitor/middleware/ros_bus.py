@@ -198,7 +198,9 @@ def ros_qos(qos: Qos, publisher: bool) -> QoSProfile:
 
 def _overridable(qos: Qos) -> QoSOverridingOptions:
     # Whoever comes late must still get the newest alert, so a latched topic stays as it is.
-    kinds = (QoSPolicyKind.DEPTH,) if qos.latched else (
-        QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY
-    )  # fmt: skip
+    kinds = (
+        (QoSPolicyKind.DEPTH,)
+        if qos.latched
+        else (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
+    )
     return QoSOverridingOptions(kinds)

@@ -52,8 +52,15 @@ class Axes:
         places = np.array([self.at(x, y) for x, y in points], dtype=np.float64)
         return 'M' + 'L'.join(f'{number(x)} {number(y)}' for x, y in simplified(places))
 
-    def svg(self, content: str, label: str, x_ticks: Ticks, y_ticks: Ticks,
-            x_label: str = '', y_label: str = '') -> str:
+    def svg(
+        self,
+        content: str,
+        label: str,
+        x_ticks: Ticks,
+        y_ticks: Ticks,
+        x_label: str = '',
+        y_label: str = '',
+    ) -> str:
         """Return the chart as an `svg` element; `label` is what a screen reader says."""
         left, top, right, bottom = self.box
         parts = []
@@ -106,7 +113,7 @@ def simplified(points: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
         if last - first < 2:
             continue
         along = points[last] - points[first]
-        offset = points[first + 1:last] - points[first]
+        offset = points[first + 1 : last] - points[first]
         square = float(along @ along)
         # From the segment, not the line through it: a path may turn back on itself.
         share = np.clip(offset @ along / square, 0, 1) if square else np.zeros(len(offset))
@@ -122,5 +129,5 @@ def simplified(points: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
 def log_ticks(low: float, high: float) -> list[float]:
     """Return 1, 2 and 5 times powers of ten in low..high, both above 0."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    values = [factor * 10.0 ** power for power in powers for factor in (1, 2, 5)]
+    values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
     return [value for value in values if low <= value <= high]

@@ -31,8 +31,11 @@ def roc_figure(
     diagonal = f'<path class="chance" d="{axes.path([(0, 0), (1, 1)])}"/>'
     return axes.svg(
         diagonal + _curves(axes, curves, hues) + _key(axes, areas, hues, 'lower right'),
-        'ROC curves', SHARES, SHARES,
-        'False positive rate, %', 'True positive rate, %',
+        'ROC curves',
+        SHARES,
+        SHARES,
+        'False positive rate, %',
+        'True positive rate, %',
     )
 
 
@@ -49,8 +52,11 @@ def pr_figure(
     corner: Corner = 'lower left' if strong else 'upper right'
     return axes.svg(
         _curves(axes, curves, hues) + _key(axes, precisions, hues, corner),
-        'Precision-recall curves', SHARES, SHARES,
-        'Recall, %', 'Precision, %',
+        'Precision-recall curves',
+        SHARES,
+        SHARES,
+        'Recall, %',
+        'Precision, %',
     )
 
 
@@ -161,9 +167,7 @@ def cost_figure(
     Both axes are logarithmic, the quality's in what is missing to 1: the best lie close together.
     A line joins the detectors that no other one beats in both. Names in `hollow` get a ring.
     """
-    names = [
-        name for name in quality if finite(milliseconds.get(name)) and milliseconds[name] > 0
-    ]
+    names = [name for name in quality if finite(milliseconds.get(name)) and milliseconds[name] > 0]
     if not names:
         return ''
     fast, slow = (choose(milliseconds[name] for name in names) for choose in (min, max))
@@ -199,10 +203,12 @@ def cost_figure(
         )
     shares = [(_height(share), f'{100 * share:g}') for share in QUALITY_TICKS]
     return axes.svg(
-        ''.join(parts), 'Quality against milliseconds per frame',
+        ''.join(parts),
+        'Quality against milliseconds per frame',
         [(value, f'{value:g}') for value in log_ticks(*axes.x)],
         [tick for tick in shares if axes.y[0] <= tick[0] <= axes.y[1]],
-        'Milliseconds per frame, log scale', 'Mean AUROC, %',
+        'Milliseconds per frame, log scale',
+        'Mean AUROC, %',
     )
 
 
@@ -231,10 +237,14 @@ def _labels(
         x, y = places[name]
         width = LETTER * len(name)
         for start, base, side in (
-            (x + 9, y + 4, 'start'), (x - 9 - width, y + 4, 'end'),
-            (x - width / 2, y - 10, 'mid'), (x - width / 2, y + 18, 'mid'),
-            (x + 6, y - 8, 'start'), (x + 6, y + 16, 'start'),
-            (x - 6 - width, y - 8, 'end'), (x - 6 - width, y + 16, 'end'),
+            (x + 9, y + 4, 'start'),
+            (x - 9 - width, y + 4, 'end'),
+            (x - width / 2, y - 10, 'mid'),
+            (x - width / 2, y + 18, 'mid'),
+            (x + 6, y - 8, 'start'),
+            (x + 6, y + 16, 'start'),
+            (x - 6 - width, y - 8, 'end'),
+            (x - 6 - width, y + 16, 'end'),
         ):
             box = (start, base - 11, start + width, base + 3)
             inside = left <= box[0] and box[2] <= right and top <= box[1] and box[3] <= bottom
@@ -252,6 +262,7 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
 
 def iou_bars(clean: Mapping[str, Any], attacked: Mapping[str, Any]) -> str:
     """Return one row per class: IoU before (pale) and after (strong), best class first."""
+
     def order(name: str) -> float:
         return -(finite(clean.get(name)) or 0.0)
 
@@ -260,7 +271,8 @@ def iou_bars(clean: Mapping[str, Any], attacked: Mapping[str, Any]) -> str:
         before, after = finite(clean[name]), finite(attacked.get(name))
         widths = ''.join(
             f'<i class="{kind}" style="width:{percent(value)}%"></i>'
-            for kind, value in (('before', before), ('after', after)) if value is not None
+            for kind, value in (('before', before), ('after', after))
+            if value is not None
         )
         rows.append(
             f'<div class="iou"><span>{escape(name)}</span><span class="bar">{widths}</span>'

@@ -84,7 +84,7 @@ def report_html(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        f'style-src \'unsafe-inline\'; script-src \'sha256-{digest}\'">'
+        f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'\">"
         f'<title>{title}</title><style>{style}</style></head><body>'
         f'<nav aria-label="Contents">{_contents(sections)}</nav>'
         f'<main><header>{_header(standings)}</header>{body}</main>'
@@ -105,13 +105,16 @@ def _sections(
     if standings.groups:
         found.append(('summary', 'Summary', summary(standings), []))
         found.append(('cost', 'Quality against cost', _cost(standings, hues), []))
-        found.append((
-            'table', 'All detectors on all sets',
-            '<p>Bold is the best of a column. AUROC below 50 % is orange, with ⇅ where the score '
-            'looks sign-flipped. Click a column to sort by it, a detector to mark it in every '
-            'chart.</p>'
-            + heat_table(standings), [],
-        ))
+        found.append(
+            (
+                'table',
+                'All detectors on all sets',
+                '<p>Bold is the best of a column. AUROC below 50 % is orange, with ⇅ where the '
+                'score looks sign-flipped. Click a column to sort by it, a detector to mark it '
+                'in every chart.</p>' + heat_table(standings),
+                [],
+            )
+        )
     anchors = {one['name']: f'set-{index}' for index, one in enumerate(standings.table['sets'])}
     for index, (group, sets) in enumerate(standings.groups.items()):
         cards = ''.join(
@@ -123,10 +126,14 @@ def _sections(
         )
         parts = [(anchors[one['name']], one['name']) for one in sets]
         found.append((f'group-{index}', group_title(group), cards, parts))
-    found.append((
-        'segmentation', 'Segmentation under attack',
-        segmentation(standings.table['segmentation']), [],
-    ))
+    found.append(
+        (
+            'segmentation',
+            'Segmentation under attack',
+            segmentation(standings.table['segmentation']),
+            [],
+        )
+    )
     for kind, (heading, text) in PANELS.items():
         rows = panel_figures([panel for panel in panels if panel.kind == kind])
         found.append((kind, heading, rows and f'<p>{text}</p>{rows}', []))
@@ -140,8 +147,7 @@ def _cost(standings: Standings, hues: Mapping[str, Mapping[str, int]]) -> str:
     return charts and (
         '<p>Up and left is better; the dotted line joins the detectors that no other one beats in '
         'both. A ring cannot be exported to an engine. Milliseconds include the watched network. '
-        'Both axes are logarithmic: equal steps up halve what is missing to 100 %.</p>'
-        + charts
+        'Both axes are logarithmic: equal steps up halve what is missing to 100 %.</p>' + charts
     )
 
 
@@ -153,9 +159,7 @@ def _count(one: Mapping[str, Any]) -> str:
 def _contents(sections: Sequence[Section]) -> str:
     items = []
     for anchor, heading, _, parts in sections:
-        inner = ''.join(
-            f'<li><a href="#{part}">{escape(text)}</a></li>' for part, text in parts
-        )
+        inner = ''.join(f'<li><a href="#{part}">{escape(text)}</a></li>' for part, text in parts)
         items.append(
             f'<li><a href="#{anchor}">{escape(heading)}</a>'
             f'{f"<ul>{inner}</ul>" if inner else ""}</li>'
@@ -168,8 +172,7 @@ def _header(standings: Standings) -> str:
     network = table['network']
     rows, columns = network['size'][1], network['size'][0]
     counts = (
-        f'{len(standings.detectors)} detectors on '
-        f'{sum(map(len, standings.groups.values()))} sets'
+        f'{len(standings.detectors)} detectors on {sum(map(len, standings.groups.values()))} sets'
     )
     facts = {
         'Watched network': f'{network["architecture"]}, {len(network["classes"])} classes',

@@ -30,23 +30,28 @@ def table_markdown(table: Mapping[str, Any]) -> str:
             f'## {_plain(group_title(group))}',
             '\n'.join(
                 f'- **{_plain(one["name"])}**: {_plain(one["title"])}. {_plain(one["protocol"])}. '
-                f'{_frames(one)}.' for one in sets
+                f'{_frames(one)}.'
+                for one in sets
             ),
             f'{labels}, in percent; bold is the best of its kind in a column.',
             _group_table(standings, group),
         ]
     skipped = [row for row in table['detectors'] if row.get('skipped')]
     if skipped:
-        parts += ['## Left out', '\n'.join(
-            f'- {_plain(row["name"])}: {_plain(row["skipped"])}' for row in skipped
-        )]
+        parts += [
+            '## Left out',
+            '\n'.join(f'- {_plain(row["name"])}: {_plain(row["skipped"])}' for row in skipped),
+        ]
     flipped = standings.flipped()
     if flipped:
-        parts += ['## Scores that look sign-flipped', '\n'.join(
-            f'- {_plain(detector)} on {_plain(set_name)}: AUROC '
-            f'{percent(standings.measure(detector, set_name, "auroc"))}'
-            for detector, set_name in flipped
-        )]
+        parts += [
+            '## Scores that look sign-flipped',
+            '\n'.join(
+                f'- {_plain(detector)} on {_plain(set_name)}: AUROC '
+                f'{percent(standings.measure(detector, set_name, "auroc"))}'
+                for detector, set_name in flipped
+            ),
+        ]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -71,14 +76,16 @@ def _group_table(standings: Standings, group: str) -> str:
         'ms': {name: three_digits(standings.milliseconds(name)) for name in names}
     }
     if len(sets) > 1:
-        columns['mean'] = _cells({
-            key: {name: standings.mean(name, group, key) for name in names} for key in keys
-        })
+        columns['mean'] = _cells(
+            {key: {name: standings.mean(name, group, key) for name in names} for key in keys}
+        )
     for one in sets:
-        columns[one['name']] = _cells({
-            key: {name: standings.measure(name, one['name'], key) for name in names}
-            for key in keys
-        })
+        columns[one['name']] = _cells(
+            {
+                key: {name: standings.measure(name, one['name'], key) for name in names}
+                for key in keys
+            }
+        )
     lines = [
         '| detector | ' + ' | '.join(map(_plain, columns)) + ' |',
         '|---|' + '---:|' * len(columns),
@@ -124,7 +131,8 @@ def table_text(table: Mapping[str, Any]) -> str:
     for name in standings.detectors:
         if name in measured:
             shown.add_row(
-                escape(name), three_digits(standings.milliseconds(name)),
+                escape(name),
+                three_digits(standings.milliseconds(name)),
                 *(
                     percent(means[name]) + (' *' if name in best else '  ')
                     for means, best in columns

@@ -59,9 +59,12 @@ def _cheaper(standings: Standings, group: str, order: Sequence[str]) -> str:
     if value is None or cost is None:
         return ''
     close = {
-        name: own for name in order[1:]
-        if (mean := standings.mean(name, group, 'auroc')) is not None and value - mean <= CLOSE
-        and (own := standings.milliseconds(name)) is not None and own < 0.9 * cost
+        name: own
+        for name in order[1:]
+        if (mean := standings.mean(name, group, 'auroc')) is not None
+        and value - mean <= CLOSE
+        and (own := standings.milliseconds(name)) is not None
+        and own < 0.9 * cost
     }
     if not close:
         return (
@@ -97,19 +100,22 @@ def cost(standings: Standings, hues: Mapping[str, Mapping[str, int]]) -> str:
     """Return quality against milliseconds per frame, a chart per group."""
     hollow = [name for name, row in standings.detectors.items() if not row['exportable']]
     times = {
-        name: ms for name in standings.detectors
+        name: ms
+        for name in standings.detectors
         if (ms := standings.milliseconds(name)) is not None
     }
     parts = []
     for group in standings.groups:
         quality = {
-            name: mean for name in standings.ranked(group)
+            name: mean
+            for name in standings.ranked(group)
             if (mean := standings.mean(name, group, 'auroc')) is not None
         }
         figure = cost_figure(quality, times, hues[group], hollow)
         if figure:
-            parts.append(f'<figure><figcaption>{escape(group_title(group))}</figcaption>'
-                         f'{figure}</figure>')
+            parts.append(
+                f'<figure><figcaption>{escape(group_title(group))}</figcaption>{figure}</figure>'
+            )
     return f'<div class="wide">{"".join(parts)}</div>' if parts else ''
 
 
@@ -153,14 +159,18 @@ def set_card(
 
 
 def _histograms(
-    standings: Standings, set_name: str, curves: Mapping[str, Mapping[str, Any]],
-    names: Sequence[str], kinds: tuple[str, str],
+    standings: Standings,
+    set_name: str,
+    curves: Mapping[str, Mapping[str, Any]],
+    names: Sequence[str],
+    kinds: tuple[str, str],
 ) -> str:
     figures = ''.join(
         f'<figure><figcaption>{breakable(name)} '
         f'<span class="value">{percent(standings.measure(name, set_name, "auroc"))}</span>'
         f'</figcaption>{histogram_figure(curves[name]["histogram"])}</figure>'
-        for name in names if (curves.get(name) or {}).get('histogram')
+        for name in names
+        if (curves.get(name) or {}).get('histogram')
     )
     if not figures:
         return ''
@@ -172,7 +182,9 @@ def _histograms(
 
 
 def _reliability(
-    standings: Standings, set_name: str, curves: Mapping[str, Mapping[str, Any]],
+    standings: Standings,
+    set_name: str,
+    curves: Mapping[str, Mapping[str, Any]],
     names: Sequence[str],
 ) -> str:
     parts = []

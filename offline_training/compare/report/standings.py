@@ -58,7 +58,8 @@ class Standings:
         for group in [*GROUPS, *present]:
             if group in present:
                 self.groups[group] = [
-                    one for one in table['sets']
+                    one
+                    for one in table['sets']
                     if one['group'] == group and one['name'] in measured
                 ]
 
@@ -90,6 +91,7 @@ class Standings:
 
         Those without a result on some set follow after all others.
         """
+
         def order(name: str) -> tuple[int, float]:
             values = [self.measure(name, one['name'], 'auroc') for one in self.groups[group]]
             known = [value for value in values if value is not None]
@@ -98,7 +100,8 @@ class Standings:
         names = {one['name'] for one in self.groups[group]}
         return sorted(
             (
-                name for name in self.detectors
+                name
+                for name in self.detectors
                 if any(self.measure(name, one, 'auroc') is not None for one in names)
             ),
             key=order,
@@ -151,9 +154,7 @@ def headline(group: str) -> tuple[str, str, str]:
 
 def best_of(values: Mapping[str, float | None], measure: str) -> set[str]:
     """Return the names with the best value, as it is printed: equal tenths of a percent tie."""
-    known = {
-        name: float(percent(value)) for name, value in values.items() if value is not None
-    }
+    known = {name: float(percent(value)) for name, value in values.items() if value is not None}
     if not known:
         return set()
     best = (max if MEASURES[measure][1] else min)(known.values())

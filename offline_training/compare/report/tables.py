@@ -36,9 +36,15 @@ def heat_table(standings: Standings) -> str:
     """Return all detectors on all sets, coloured; AUROC, AP or FPR95 can be chosen."""
     groups, all_flipped = standings.groups, set(standings.flipped())
     names = sorted(
-        (name for name in standings.detectors if any(
-            (name, one['name']) in standings.results for sets in groups.values() for one in sets
-        )),
+        (
+            name
+            for name in standings.detectors
+            if any(
+                (name, one['name']) in standings.results
+                for sets in groups.values()
+                for one in sets
+            )
+        ),
         key=lambda name: _overall(standings, name),
     )
     heads = ['<tr><th class="name" rowspan="2">Detector</th><th rowspan="2">ms</th>']
@@ -66,18 +72,13 @@ def heat_table(standings: Standings) -> str:
     for group, sets in groups.items():
         keys = headline(group)
         if len(sets) > 1:
-            means = {
-                name: [standings.mean(name, group, key) for key in keys] for name in names
-            }
+            means = {name: [standings.mean(name, group, key) for key in keys] for name in names}
             _add_column(rows, means, keys, 'first mean')
         for index, one in enumerate(sets):
             values = {
-                name: [standings.measure(name, one['name'], key) for key in keys]
-                for name in names
+                name: [standings.measure(name, one['name'], key) for key in keys] for name in names
             }
-            flipped = {
-                name for name in names if (name, one['name']) in all_flipped
-            }
+            flipped = {name for name in names if (name, one['name']) in all_flipped}
             first = 'first' if len(sets) == 1 and not index else ''
             _add_column(rows, values, keys, first, flipped)
     body = ''.join(''.join(cells) + '</tr>' for cells in rows.values())
@@ -141,10 +142,10 @@ def short_table(standings: Standings, one: Mapping[str, Any], hues: Mapping[str,
     head = ''.join(f'<th>{MEASURES[key][0].replace(", ", "<br>")}</th>' for key in keys)
     best = {
         key: best_of(
-            {
-                name: standings.measure(name, one['name'], key) for name in standings.detectors
-            }, key,
-        ) for key in keys
+            {name: standings.measure(name, one['name'], key) for name in standings.detectors},
+            key,
+        )
+        for key in keys
     }
     rows = []
     for name in order:
@@ -178,18 +179,21 @@ def full_table(standings: Standings, one: Mapping[str, Any]) -> str:
         values = {name: standings.measure(name, set_name, key) for name in names}
         if any(value is not None for value in values.values()):
             best = best_of(values, key)
-            columns.append((label, {
-                name: _cell(standings, name, set_name, key, name in best) for name in names
-            }))
+            columns.append(
+                (
+                    label,
+                    {name: _cell(standings, name, set_name, key, name in best) for name in names},
+                )
+            )
     for key, (part, label, _) in EXTRAS.items():
         extra = {
             name: finite((standings.results[name, set_name].get(part) or {}).get(key))
             for name in names
         }
         if any(value is not None for value in extra.values()):
-            columns.append((label, {
-                name: f'<td>{percent(value)}</td>' for name, value in extra.items()
-            }))
+            columns.append(
+                (label, {name: f'<td>{percent(value)}</td>' for name, value in extra.items()})
+            )
     head = ''.join(f'<th>{label.replace(", ", "<br>")}</th>' for label, _ in columns)
     rows = ''.join(
         f'<tr data-detector="{escape(name)}"><th class="name" scope="row">{escape(name)}'
@@ -213,8 +217,11 @@ def detector_table(standings: Standings) -> str:
     """Return what every detector is, needs and costs, and why some could not be used."""
     rows = []
     for name, row in standings.detectors.items():
-        skipped = f'<br><span class="flip">left out: {escape(row["skipped"])}</span>' if row.get(
-            'skipped') else ''
+        skipped = (
+            f'<br><span class="flip">left out: {escape(row["skipped"])}</span>'
+            if row.get('skipped')
+            else ''
+        )
         rows.append(
             f'<tr data-detector="{escape(name)}">'
             f'<th class="name" scope="row">{breakable(name)}</th>'
@@ -227,9 +234,16 @@ def detector_table(standings: Standings) -> str:
             f'<td>{three_digits(row["ms"])}</td></tr>'
         )
     head = ''.join(
-        f'<th class="{kind}">{text}</th>' for kind, text in (
-            ('name', 'Detector'), ('text', 'Paper'), ('text', 'Reads'), ('', 'Passes'),
-            ('text', 'Gradients'), ('text', 'Exportable'), ('text', 'Levels'), ('', 'Fit, s'),
+        f'<th class="{kind}">{text}</th>'
+        for kind, text in (
+            ('name', 'Detector'),
+            ('text', 'Paper'),
+            ('text', 'Reads'),
+            ('', 'Passes'),
+            ('text', 'Gradients'),
+            ('text', 'Exportable'),
+            ('text', 'Levels'),
+            ('', 'Fit, s'),
             ('', 'ms per frame'),
         )
     )
@@ -250,7 +264,8 @@ def protocol_table(standings: Standings) -> str:
         f'<td class="text">{escape(one["protocol"])}</td>'
         f'<td class="text">{escape(one["title"])}</td><td class="text">{escape(one["level"])}</td>'
         f'<td>{one["frames"]}</td><td>{one["normal_frames"]}</td></tr>'
-        for sets in standings.groups.values() for one in sets
+        for sets in standings.groups.values()
+        for one in sets
     )
     return (
         '<div class="scroll"><table class="protocol"><thead><tr><th class="name">Set</th>'

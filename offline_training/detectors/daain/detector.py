@@ -28,7 +28,11 @@ from offline_training.storage import StorageError
 BATCH = 4
 """Pictures per pass while fitting."""
 HIDDEN = {
-    'glow_linear': 10, 'gin_linear': 10, 'glow_1x1': 256, 'gin_1x1': 256, 'conditional': 64,
+    'glow_linear': 10,
+    'gin_linear': 10,
+    'glow_1x1': 256,
+    'gin_1x1': 256,
+    'conditional': 64,
 }
 """Width of the coupling networks where the settings name none."""
 
@@ -79,11 +83,23 @@ class Daain(Detector):
         seed: int = 42,
     ):
         super().__init__(
-            tap=tap, layers=layers, points=points, radius=radius, flow=flow, blocks=blocks,
-            hidden=hidden, grid=list(grid), classifier=classifier, epochs=epochs, seed=seed,
+            tap=tap,
+            layers=layers,
+            points=points,
+            radius=radius,
+            flow=flow,
+            blocks=blocks,
+            hidden=hidden,
+            grid=list(grid),
+            classifier=classifier,
+            epochs=epochs,
+            seed=seed,
         )
         for setting, kinds in (
-            ('tap', Tap), ('layers', Layers), ('flow', FlowKind), ('classifier', ClassifierKind)
+            ('tap', Tap),
+            ('layers', Layers),
+            ('flow', FlowKind),
+            ('classifier', ClassifierKind),
         ):
             if self.settings[setting] not in get_args(kinds):
                 raise ValueError(
@@ -129,9 +145,9 @@ class Daain(Detector):
                 points=settings['points'],
                 grid=None if settings['flow'].endswith('linear') else tuple(settings['grid']),
             ).to(device)
-            samples = torch.cat([
-                key.sample(watched, images)[1] for images, _ in frames.batches(BATCH, device)
-            ])
+            samples = torch.cat(
+                [key.sample(watched, images)[1] for images, _ in frames.batches(BATCH, device)]
+            )
         self.key = key
         self.scorer = self._build(key).to(device)
         self.history = self.scorer.fit(
@@ -163,7 +179,8 @@ class Daain(Detector):
         """Take over saved tensors; key and flow get their sizes from them."""
         saved = {
             name.removeprefix('key.'): tensor
-            for name, tensor in tensors.items() if name.startswith('key.')
+            for name, tensor in tensors.items()
+            if name.startswith('key.')
         }
         if not saved:
             raise StorageError('the file holds a daain that was never fitted; fit and save again')

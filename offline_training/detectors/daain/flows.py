@@ -22,9 +22,7 @@ CLAMP = 2.0
 """Bound of |log scale| per coupling, soft."""
 
 
-def _convolution(
-    inputs: int, outputs: int, kernel: int, generator: torch.Generator
-) -> nn.Conv2d:
+def _convolution(inputs: int, outputs: int, kernel: int, generator: torch.Generator) -> nn.Conv2d:
     """Return a convolution with torch's usual start values, drawn from `generator`."""
     # The constructor would draw from, and advance, the global generator.
     layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2)
@@ -153,9 +151,9 @@ class AffineFlow(Flow):
         volume_preserving: bool = False,
     ):
         super().__init__(shape)
-        self.chain = Chain([
-            Block(shape[0], hidden, 1, generator, volume_preserving) for _ in range(blocks)
-        ])
+        self.chain = Chain(
+            [Block(shape[0], hidden, 1, generator, volume_preserving) for _ in range(blocks)]
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = self.chain(x)
@@ -187,9 +185,9 @@ class ConditionalFlow(Flow):
         self.rest = self.dimensions // 4
         fine = blocks // 4
         self.fine = Chain([Block(depth, hidden, 3, generator, False, 2) for _ in range(fine)])
-        self.coarse = Chain([
-            Block(4 * depth, hidden, 3, generator, False, 2) for _ in range(blocks - fine)
-        ])
+        self.coarse = Chain(
+            [Block(4 * depth, hidden, 3, generator, False, 2) for _ in range(blocks - fine)]
+        )
         self.full = Chain([Block(self.rest, hidden, 1, generator) for _ in range(blocks - fine)])
         self.register_buffer('fine_position', position(rows, columns), persistent=False)
         self.register_buffer(

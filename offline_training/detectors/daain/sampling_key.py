@@ -144,12 +144,14 @@ def _native(
     sizes = np.array(list(shapes.values()))
     ends = sizes[:, 0].cumsum()
     layer = np.searchsorted(ends, points[:, 0], side='right')
-    native = np.stack([
-        layer,
-        points[:, 0] - (ends - sizes[:, 0])[layer],
-        points[:, 1] * sizes[layer, 1] // size[0],
-        points[:, 2] * sizes[layer, 2] // size[1],
-    ])
+    native = np.stack(
+        [
+            layer,
+            points[:, 0] - (ends - sizes[:, 0])[layer],
+            points[:, 1] * sizes[layer, 1] // size[0],
+            points[:, 2] * sizes[layer, 2] // size[1],
+        ]
+    )
     return native, np.sort(np.unique(native, axis=1, return_index=True)[1])
 
 
@@ -191,8 +193,13 @@ def draw_key(
     names = list(shapes)
     sampled = np.unique(native[0], return_counts=True)
     header = {
-        'version': VERSION, 'tap': tap, 'layers': layers, 'seed': seed, 'radius': radius,
-        'size': list(size), 'sampled': [
+        'version': VERSION,
+        'tap': tap,
+        'layers': layers,
+        'seed': seed,
+        'radius': radius,
+        'size': list(size),
+        'sampled': [
             [names[layer], list(shapes[names[layer]]), int(count)]
             for layer, count in zip(*sampled, strict=True)
         ],

@@ -73,9 +73,18 @@ class LayerDensities(Detector):
     """
 
     def __init__(
-        self, taps: Sequence[str] | None, min_share: float, whole_frame: bool,
-        weighing: Weighing, cut: float, epsilon: float, noise: float,
-        magnitudes: Sequence[float], batch_size: int, seed: int, **others: Any,
+        self,
+        taps: Sequence[str] | None,
+        min_share: float,
+        whole_frame: bool,
+        weighing: Weighing,
+        cut: float,
+        epsilon: float,
+        noise: float,
+        magnitudes: Sequence[float],
+        batch_size: int,
+        seed: int,
+        **others: Any,
     ):
         if weighing not in get_args(Weighing):
             raise ValueError(
@@ -83,9 +92,17 @@ class LayerDensities(Detector):
                 f'{", ".join(get_args(Weighing))}'
             )
         super().__init__(
-            taps=None if taps is None else list(taps), min_share=min_share,
-            whole_frame=whole_frame, weighing=weighing, cut=cut, epsilon=epsilon, noise=noise,
-            magnitudes=list(magnitudes), batch_size=batch_size, seed=seed, **others,
+            taps=None if taps is None else list(taps),
+            min_share=min_share,
+            whole_frame=whole_frame,
+            weighing=weighing,
+            cut=cut,
+            epsilon=epsilon,
+            noise=noise,
+            magnitudes=list(magnitudes),
+            batch_size=batch_size,
+            seed=seed,
+            **others,
         )
         if not magnitudes or not all(0 <= each < math.inf for each in magnitudes):
             raise ValueError(
@@ -113,9 +130,7 @@ class LayerDensities(Detector):
             )
         return [taps[name] for name in names]
 
-    def pool(
-        self, logits: Tensor, taps: Mapping[str, Tensor], num_classes: int
-    ) -> list[Pooled]:
+    def pool(self, logits: Tensor, taps: Mapping[str, Tensor], num_classes: int) -> list[Pooled]:
         """Return the features of all layers, tap by tap."""
         chosen = self.chosen(taps)
         if logits.dim() == 2:
@@ -155,9 +170,7 @@ class LayerDensities(Detector):
             start = images.clone().float().requires_grad_(True)
             scores = self(*watched.features(start))
             for layer in range(scores.shape[1]):
-                (gradient,) = torch.autograd.grad(
-                    scores[:, layer].sum(), start, retain_graph=True
-                )
+                (gradient,) = torch.autograd.grad(scores[:, layer].sum(), start, retain_graph=True)
                 moved = (start.detach() - magnitude * gradient.sign()).clamp(0, 255)
                 with torch.no_grad():
                     columns.append(self(*watched.features(moved))[:, layer])

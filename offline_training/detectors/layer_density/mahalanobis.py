@@ -52,7 +52,15 @@ class Mahalanobis(LayerDensities):
         seed: int = 0,
     ):
         super().__init__(
-            taps, min_share, whole_frame, weighing, cut, epsilon, noise, magnitudes, batch_size,
+            taps,
+            min_share,
+            whole_frame,
+            weighing,
+            cut,
+            epsilon,
+            noise,
+            magnitudes,
+            batch_size,
             seed,
         )
         self.map: MahalanobisMap | None = None
@@ -69,9 +77,7 @@ class Mahalanobis(LayerDensities):
         """
         learned, held_out = split(len(frames.images))
         self._fit_gaussians(self._collect(watched, frames, learned))
-        self._calibrate(
-            watched, frames, held_out, self._collect(watched, frames, held_out)
-        )
+        self._calibrate(watched, frames, held_out, self._collect(watched, frames, held_out))
         if frames.labels[0].ndim == 2:
             self._fit_map(
                 watched, frames, thinned(learned, MAP_FRAMES), thinned(held_out, MAP_FRAMES)
@@ -103,9 +109,13 @@ class Mahalanobis(LayerDensities):
                 ClassMoments(watched.num_classes, tap.shape[1], device) for tap in taps
             ]
             for layer, tap in zip(moments, taps, strict=True):
-                cells = F.interpolate(
-                    labels[:, None].float(), size=tap.shape[2:], mode='nearest-exact'
-                ).long().flatten()
+                cells = (
+                    F.interpolate(
+                        labels[:, None].float(), size=tap.shape[2:], mode='nearest-exact'
+                    )
+                    .long()
+                    .flatten()
+                )
                 known = cells < watched.num_classes
                 layer.update(tap.movedim(1, 3).flatten(0, 2)[known], cells[known])
         distances = [

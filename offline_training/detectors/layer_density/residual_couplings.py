@@ -19,9 +19,7 @@ SLOPE = 0.01
 class ClassLinear(nn.Module):
     """One linear layer per class: (K, N, inputs) -> (K, N, outputs); zero without a generator."""
 
-    def __init__(
-        self, classes: int, inputs: int, outputs: int, generator: torch.Generator | None
-    ):
+    def __init__(self, classes: int, inputs: int, outputs: int, generator: torch.Generator | None):
         super().__init__()
         weight = torch.zeros(classes, inputs, outputs)
         if generator is not None:
@@ -102,7 +100,11 @@ class ClassCouplings(nn.Module):
     restoring: Tensor
 
     def __init__(
-        self, classes: int, dimensions: int, couplings: int, hidden: int,
+        self,
+        classes: int,
+        dimensions: int,
+        couplings: int,
+        hidden: int,
         generator: torch.Generator,
     ):
         super().__init__()

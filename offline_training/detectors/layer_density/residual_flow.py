@@ -67,8 +67,20 @@ class ResidualFlow(LayerDensities):
         flow_batch: int = 64,
     ):
         super().__init__(
-            taps, min_share, whole_frame, weighing, cut, epsilon, noise, magnitudes, batch_size,
-            seed, couplings=couplings, hidden=hidden, steps=steps, learning_rate=learning_rate,
+            taps,
+            min_share,
+            whole_frame,
+            weighing,
+            cut,
+            epsilon,
+            noise,
+            magnitudes,
+            batch_size,
+            seed,
+            couplings=couplings,
+            hidden=hidden,
+            steps=steps,
+            learning_rate=learning_rate,
             flow_batch=flow_batch,
         )
 
@@ -92,8 +104,11 @@ class ResidualFlow(LayerDensities):
         for density, here, there in zip(self._layers(), train, valid, strict=True):
             assert density.couplings is not None
             train_couplings(
-                density.couplings, _whitened(density, here), _whitened(density, there),
-                self.settings['steps'], self.settings['learning_rate'],
+                density.couplings,
+                _whitened(density, here),
+                _whitened(density, there),
+                self.settings['steps'],
+                self.settings['learning_rate'],
                 self.settings['flow_batch'],
                 torch.Generator().manual_seed(self.settings['seed']),
             )
