@@ -90,7 +90,7 @@ setup(
     entry_points={
         'console_scripts': [
             'ood-monitor = ros2_ood_monitor.cli:main',
-            'monitor_node = ros2_ood_monitor.middleware.ros:main',
+            'monitor_node = ros2_ood_monitor.node.lifecycle_node:main',
         ],
     },
 )

@@ -1,10 +1,10 @@
-r"""The malicious autoencoder: train it against a network, attack pictures, report the damage.
+r"""The malicious autoencoder: train it against a network, attack images, report the damage.
 
     python -m offline_training.attack_autoencoder train \
         --config config/training/camvid_espnet.yaml --weights ESPNET.pth \
         --data-dir ../shared/camvid --psnr 18.5 --output runs/attacker
     python -m offline_training.attack_autoencoder apply \
-        --attacker runs/attacker/attacker.safetensors --images PICTURES --output ATTACKED
+        --attacker runs/attacker/attacker.safetensors --images IMAGES --output ATTACKED
     python -m offline_training.attack_autoencoder report \
         --config config/training/camvid_espnet.yaml --weights ESPNET.pth \
         --data-dir ../shared/camvid --attacker runs/attacker/attacker.safetensors --output REPORT
@@ -36,7 +36,7 @@ from rich.progress import track
 from offline_training.attacks.alternate_training import VictimSettings, train_alternately
 from offline_training.attacks.attack_damage import (
     answers,
-    attack_picture,
+    attack_image,
     damage_report,
     damage_table,
     draw_iou_bars,
@@ -50,15 +50,6 @@ from offline_training.attacks.malicious_autoencoder import (
     psnr,
     save_attacker,
 )
-from offline_training.config import Config, ConfigError
-from offline_training.config_file import load_config
-from offline_training.context import (
-    Context,
-    choose_device,
-    network_image,
-    open_dataset,
-    watched_network,
-)
 from offline_training.data.base import (
     DataError,
     SegmentationDataset,
@@ -66,10 +57,20 @@ from offline_training.data.base import (
     files_by_stem,
     read_image,
 )
-from offline_training.detectors.base import Frames
-from offline_training.evaluation.segmentation import VOID_PROTOCOLS, VoidProtocol
-from offline_training.memory import keep_freed_memory
-from offline_training.storage import StorageError, write_bytes, write_json, write_tensors
+from offline_training.data.frames import Frames
+from offline_training.learning.memory import keep_freed_memory
+from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import StorageError, write_bytes, write_json, write_tensors
+from offline_training.measures.segmentation import VOID_PROTOCOLS, VoidProtocol
+from offline_training.pipeline.config import Config
+from offline_training.pipeline.config_file import load_config
+from offline_training.pipeline.context import (
+    Context,
+    choose_device,
+    network_image,
+    open_dataset,
+    watched_network,
+)
 
 USER_ERRORS = (ConfigError, DataError, StorageError, FloatingPointError)
 
@@ -84,7 +85,7 @@ def train(
 ) -> dict[str, Any]:
     """Write attacker.safetensors, attacker.onnx, training.json, and with `victim` its copy.
 
-    The attacker's files are for RGB pictures. Return what training.json holds.
+    The attacker's files are for RGB images. Return what training.json holds.
     """
     context = Context(config, output, choose_device(config.device))
     watched = watched_network(config, weights, len(context.train.class_names))
@@ -138,16 +139,16 @@ def _plain(rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
 
 
 def apply(attacker: MaliciousAutoencoder, images: Path, output: Path) -> dict[str, float | None]:
-    """Attack every picture of a folder at its own size; write PNG files of the same stems.
+    """Attack every image of a folder at its own size; write PNG files of the same stems.
 
-    Return the PSNR in dB by stem, None for a picture that did not change.
+    Return the PSNR in dB by stem, None for an image that did not change.
     """
     result: dict[str, float | None] = {}
     files = files_by_stem(images)
     if output.resolve() == images.resolve():
-        raise DataError(f'{output} is the folder of the pictures: give another --output.')
+        raise DataError(f'{output} is the folder of the images: give another --output.')
     for stem, path in track(files.items(), 'attacking', console=Console(stderr=True)):
-        attacked, change = attack_picture(attacker, read_image(path))
+        attacked, change = attack_image(attacker, read_image(path))
         target = output / f'{stem}.png'
         _, png = cv2.imencode('.png', cv2.cvtColor(attacked, cv2.COLOR_RGB2BGR))
         try:
@@ -243,10 +244,8 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
         '--victim-learning-rate', type=float, default=resisting.learning_rate, help='(%(default)s)'
     )
     learn.add_argument('--resume', action='store_true', help='continue an interrupted training')
-    redraw = commands.add_parser(
-        'apply', help='attack the pictures of a folder', allow_abbrev=False
-    )
-    redraw.add_argument('--images', type=Path, required=True, help='folder of pictures')
+    redraw = commands.add_parser('apply', help='attack the images of a folder', allow_abbrev=False)
+    redraw.add_argument('--images', type=Path, required=True, help='folder of images')
     redraw.add_argument('--output', type=Path, required=True, help='folder of the PNG files')
     damage = commands.add_parser(
         'report', parents=[network], help='IoU before and after', allow_abbrev=False

@@ -1,4 +1,4 @@
-r"""Measure a segmentation network or a model bundle on labelled pictures.
+r"""Measure a segmentation network or a model bundle on labelled images.
 
     python -m offline_training.evaluate segmentation --config config/training/camvid_espnet.yaml \
         --weights ESPNET.pth --data-dir ../shared/camvid --json -
@@ -24,23 +24,24 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from offline_training.config import Config, ConfigError
-from offline_training.config_file import load_config
-from offline_training.context import network_image, open_dataset, watched_network
 from offline_training.data.base import DataError, Split, labels_at_size
 from offline_training.data.folder import AnomalyFolder
-from offline_training.evaluation.pixel_curve import PixelCurve
-from offline_training.evaluation.segmentation import (
+from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import StorageError, write_json
+from offline_training.measures.pixel_curve import PixelCurve
+from offline_training.measures.segmentation import (
     VOID_PROTOCOLS,
     ConfusionMatrix,
     VoidProtocol,
 )
-from offline_training.prediction import predict_labels
-from offline_training.storage import StorageError, write_json
-from ros2_ood_monitor.bundle import BundleError, ModelBundle
-from ros2_ood_monitor.detector import Detector, DetectorError
-from ros2_ood_monitor.engines.base import EngineError
+from offline_training.pipeline.config import Config
+from offline_training.pipeline.config_file import load_config
+from offline_training.pipeline.context import network_image, open_dataset, watched_network
+from offline_training.watched.prediction import predict_labels
+from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle
 from ros2_ood_monitor.frame import Frame, Header
+from ros2_ood_monitor.inference.engines.base import EngineError
+from ros2_ood_monitor.inference.runner import Detector, DetectorError
 
 IGNORE = 255
 FUSED = 'fused'
@@ -52,7 +53,7 @@ def evaluate_segmentation(
 ) -> dict[str, Any]:
     """Return miou, iou per class, pixel_accuracy and protocol of `weights` on one split.
 
-    Pictures are brought to network size; labels are compared at their own size.
+    Images are brought to network size; labels are compared at their own size.
     """
     dataset = open_dataset(config, split)
     classes = list(dataset.class_names)
@@ -72,7 +73,7 @@ def evaluate_segmentation(
 def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str, Any]:
     """Return ap, fpr95 and auroc of the fused map and, under `maps`, of every single map.
 
-    All pixels of all pictures are pooled at label size, ignored ones (255) left out.
+    All pixels of all images are pooled at label size, ignored ones (255) left out.
     """
     dataset = AnomalyFolder(data_dir)
     bundle = ModelBundle.load(directory)

@@ -1,11 +1,11 @@
-r"""Deep Residual Flow's own protocol: tell pictures of one data set from those of others.
+r"""Deep Residual Flow's own protocol: tell images of one data set from those of others.
 
     python -m offline_training.residual_flow_protocol --inside cifar10 --outside svhn,cifar100 \
         --data-dir DATA --output runs/cifar10
 
 Trains an image classifier on `--inside`, fits Mahalanobis and Residual Flow on its activations and
-scores the test pictures of `--inside` against those of each of `--outside`. DATA holds the files
-as torchvision has them; nothing is downloaded. No picture of `--outside` is learnt from: layers
+scores the test images of `--inside` against those of each of `--outside`. DATA holds the files
+as torchvision has them; nothing is downloaded. No image of `--outside` is learnt from: layers
 and magnitude are chosen on FGSM frames alone (Zisselman and Tamar 2020). What --output already
 holds is used again. TNR95, AUIN: positive = inside; AUOUT: positive = outside.
 """
@@ -27,28 +27,35 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from offline_training.backbones.classifiers import CLASSIFIERS, Classifier, build_classifier
-from offline_training.config import ConfigError, InputConfig
-from offline_training.context import choose_device
 from offline_training.data.base import DataError
 from offline_training.data.classification import OPENERS, TorchvisionSet
-from offline_training.detectors.base import Detector, Frames, Watched
-from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
-from offline_training.detectors.layer_density.residual_flow import ResidualFlow
-from offline_training.detectors.logit_scores import MaxSoftmax
-from offline_training.evaluation.pixel_curve import PixelCurve
-from offline_training.normalization import Normalize
-from offline_training.storage import (
+from offline_training.data.frames import Frames
+from offline_training.detectors.base import Detector
+from offline_training.detectors.logit_scores.logit_scores import MaxSoftmax
+from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis
+from offline_training.detectors.residual_flow.residual_flow import ResidualFlow
+from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import (
     StorageError,
     keep_settings,
     read_tensors,
     write_json,
     write_tensors,
 )
+from offline_training.measures.pixel_curve import PixelCurve
+from offline_training.pipeline.context import choose_device
+from offline_training.segmentation.backbones.classifiers import (
+    CLASSIFIERS,
+    Classifier,
+    build_classifier,
+)
+from offline_training.watched.base import Watched
+from offline_training.watched.config import InputConfig
+from offline_training.watched.normalization import Normalize
 
 SIDE = 32
 PADDING = 4
-"""Pixels by which training pictures are shifted at most."""
+"""Pixels by which training images are shifted at most."""
 PEAK_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4
 # Grey levels of 0..255; those of the paper's networks.
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
@@ -63,7 +70,7 @@ COLUMNS = {
 
 
 def read_frames(dataset: TorchvisionSet, most: int | None) -> Frames:
-    """Return pictures uint8 (32, 32, 3) and labels () of the first `most` samples."""
+    """Return images uint8 (32, 32, 3) and labels () of the first `most` samples."""
     count = len(dataset) if most is None else min(most, len(dataset))
     samples = [dataset[index] for index in range(count)]
     return Frames(
@@ -73,12 +80,12 @@ def read_frames(dataset: TorchvisionSet, most: int | None) -> Frames:
 
 
 def augmented(images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
-    """Shift every picture of (B, H, W, 3) by up to `PADDING` pixels, and mirror every other."""
+    """Shift every image of (B, H, W, 3) by up to `PADDING` pixels, and mirror every other."""
     padded = F.pad(images, (0, 0, PADDING, PADDING, PADDING, PADDING))
     moved = []
-    for picture in padded:
+    for one in padded:
         top, left, mirror = torch.randint(2 * PADDING + 1, (3,), generator=generator).tolist()
-        cut = picture[top : top + images.shape[1], left : left + images.shape[2]]
+        cut = one[top : top + images.shape[1], left : left + images.shape[2]]
         moved.append(cut.flip(1) if flip and mirror % 2 else cut)
     return torch.stack(moved)
 
@@ -128,17 +135,17 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
     """
     device = choose_device(options.device)
     test = {
-        name: read_frames(TorchvisionSet(name, options.data_dir, 'test'), options.test_pictures)
+        name: read_frames(TorchvisionSet(name, options.data_dir, 'test'), options.test_images)
         for name in (options.inside, *options.outside)
     }
     dataset = TorchvisionSet(options.inside, options.data_dir, 'train')
-    train = read_frames(dataset, options.pictures)
+    train = read_frames(dataset, options.images)
     settings = {
         'inside': options.inside,
         'network': options.network,
         'epochs': options.epochs,
         'batch_size': options.batch_size,
-        'pictures': options.pictures,
+        'images': options.images,
         'seed': options.seed,
         'magnitudes': options.magnitudes,
     }
@@ -174,7 +181,7 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
     table = {
         **settings,
         'accuracy': _accuracy(watched, test[options.inside], options.batch_size),
-        'protocol': 'TNR95, AUIN: positive = inside; AUOUT: positive = outside; test pictures of '
+        'protocol': 'TNR95, AUIN: positive = inside; AUOUT: positive = outside; test images of '
         'both; nothing is chosen on outside',
         'results': {
             set_name: {
@@ -264,8 +271,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--network', choices=CLASSIFIERS, default='resnet34', help='(%(default)s)')
     parser.add_argument('--epochs', type=_positive, default=100, help='(%(default)s)')
     parser.add_argument('--batch-size', type=_positive, default=128, help='(%(default)s)')
-    parser.add_argument('--pictures', type=_positive, help='learn from the first only')
-    parser.add_argument('--test-pictures', type=_positive, help='judge the first only')
+    parser.add_argument('--images', type=_positive, help='learn from the first only')
+    parser.add_argument('--test-images', type=_positive, help='judge the first only')
     parser.add_argument(
         '--magnitudes',
         type=float,

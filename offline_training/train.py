@@ -22,15 +22,16 @@ from typing import Any
 
 import torch
 
-from offline_training.backbones import build_backbone
-from offline_training.calibration import CalibrationError
-from offline_training.config import Config, ConfigError, to_dict
-from offline_training.config_file import load_config, to_yaml
-from offline_training.context import Context, choose_device
+from offline_training.calibration.calibration import CalibrationError
 from offline_training.data.base import DataError
-from offline_training.memory import keep_freed_memory
-from offline_training.onnx_gates import GateError
-from offline_training.storage import StorageError, read_json, write_json
+from offline_training.learning.memory import keep_freed_memory
+from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import StorageError, read_json, write_json
+from offline_training.pipeline.config import Config, to_dict
+from offline_training.pipeline.config_file import load_config, to_yaml
+from offline_training.pipeline.context import Context, choose_device
+from offline_training.segmentation.backbones import build_backbone
+from offline_training.watched.onnx_gates import GateError
 
 STAGES: dict[str, tuple[str, ...]] = {
     'backbone': ('data', 'input', 'backbone'),
@@ -89,7 +90,7 @@ def run_stages(context: Context, stages: Sequence[str], resume: bool) -> None:
         write_json(mark, {'inputs': hashes[stage], 'finished': False})
         context.console.rule(stage)
         began = time.monotonic()
-        module = importlib.import_module(f'offline_training.stages.{stage}')
+        module = importlib.import_module(f'offline_training.pipeline.stages.{stage}')
         module.run(context)
         seconds = time.monotonic() - began
         write_json(mark, {'inputs': hashes[stage], 'finished': True, 'seconds': round(seconds, 1)})

@@ -1,4 +1,4 @@
-"""The picture for people: what the network sees, what it should not be trusted with, and why."""
+"""The image for people: what the network sees, what it should not be trusted with, and why."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def draw(
     """
     # Layers are coloured at network size and stretched: much cheaper than the other way round.
     colors, share = _class_layer(detection.labels, palette)
-    picture = _blended(image, colors, share, cv2.INTER_NEAREST)
-    picture = _blended(picture, *_heat_layer(detection.anomaly_map), cv2.INTER_LINEAR)
+    overlay = _blended(image, colors, share, cv2.INTER_NEAREST)
+    overlay = _blended(overlay, *_heat_layer(detection.anomaly_map), cv2.INTER_LINEAR)
     scale = max(0.5, min(image.shape[1] / 640, image.shape[0] / 480))
     for region in detection.regions:
-        _box(picture, region, scale)
-    _banner(picture, alert, scale)
-    return picture
+        _box(overlay, region, scale)
+    _banner(overlay, alert, scale)
+    return overlay
 
 
 def _class_layer(
@@ -79,51 +79,51 @@ def _heat_layer(anomaly: Float32Array) -> tuple[UInt8Array, Float32Array]:
 
 
 def _blended(
-    picture: UInt8Array, colors: UInt8Array, share: Float32Array, interpolation: int
+    overlay: UInt8Array, colors: UInt8Array, share: Float32Array, interpolation: int
 ) -> UInt8Array:
-    size = (picture.shape[1], picture.shape[0])
+    size = (overlay.shape[1], overlay.shape[0])
     share = np.asarray(cv2.resize(share, size, interpolation=interpolation), np.float32)
     layer = np.asarray(cv2.resize(colors, size, interpolation=interpolation), np.uint8)
-    return np.asarray(cv2.blendLinear(picture, layer, 1 - share, share), np.uint8)
+    return np.asarray(cv2.blendLinear(overlay, layer, 1 - share, share), np.uint8)
 
 
-def _box(picture: UInt8Array, region: Region, scale: float) -> None:
+def _box(overlay: UInt8Array, region: Region, scale: float) -> None:
     corner = (round(region.x), round(region.y))
     opposite = (round(region.x + region.width), round(region.y + region.height))
     thickness = max(1, round(2 * scale))
-    cv2.rectangle(picture, corner, opposite, _BLACK, thickness + 2)
-    cv2.rectangle(picture, corner, opposite, _WHITE, thickness)
+    cv2.rectangle(overlay, corner, opposite, _BLACK, thickness + 2)
+    cv2.rectangle(overlay, corner, opposite, _WHITE, thickness)
     text = f'unknown {region.peak:.0%}'
     font_size, thin = 0.45 * scale, max(1, round(scale))
     width, height = _width(text, font_size, thin) + 4 * thin, round(17 * scale)
     # Below the box if there is room, else inside at its bottom.
-    top = max(0, min(opposite[1] + thickness, picture.shape[0] - height))
-    left = max(0, min(corner[0], picture.shape[1] - width))
-    picture[top : top + height, left : left + width] = _BLACK
-    _write(picture, text, (left + 2 * thin, top + round(12.5 * scale)), font_size, thin)
+    top = max(0, min(opposite[1] + thickness, overlay.shape[0] - height))
+    left = max(0, min(corner[0], overlay.shape[1] - width))
+    overlay[top : top + height, left : left + width] = _BLACK
+    _write(overlay, text, (left + 2 * thin, top + round(12.5 * scale)), font_size, thin)
 
 
-def _banner(picture: UInt8Array, alert: Alert, scale: float) -> None:
-    width = picture.shape[1]
-    height = min(picture.shape[0], round(30 * scale))
+def _banner(overlay: UInt8Array, alert: Alert, scale: float) -> None:
+    width = overlay.shape[1]
+    height = min(overlay.shape[0], round(30 * scale))
     bar = max(2, round(4 * scale))
-    picture[:height] = COLORS[alert.state]
+    overlay[:height] = COLORS[alert.state]
     thickness = max(1, round(scale))
     base_y = height - bar - round(7 * scale)
     margin = round(8 * scale)
-    text_end = _write(picture, alert.state.name, (margin, base_y), 0.62 * scale, thickness + 1)
+    text_end = _write(overlay, alert.state.name, (margin, base_y), 0.62 * scale, thickness + 1)
     words = _fitting(alert.message, width - text_end - 2 * margin, 0.45 * scale, thickness)
-    _write(picture, words, (text_end + margin, base_y), 0.45 * scale, thickness)
+    _write(overlay, words, (text_end + margin, base_y), 0.45 * scale, thickness)
     fullness = alert.evidence / alert.threshold if alert.threshold > 0 else 0.0
     filled = round(width * min(1.0, fullness)) if math.isfinite(fullness) else 0
-    picture[height - bar : height] = (35, 35, 35)
-    picture[height - bar : height, :filled] = _WHITE
+    overlay[height - bar : height] = (35, 35, 35)
+    overlay[height - bar : height, :filled] = _WHITE
 
 
 def _write(
-    picture: UInt8Array, text: str, base: tuple[int, int], size: float, thickness: int
+    overlay: UInt8Array, text: str, base: tuple[int, int], size: float, thickness: int
 ) -> int:
-    cv2.putText(picture, text, base, _FONT, size, _WHITE, thickness, cv2.LINE_AA)
+    cv2.putText(overlay, text, base, _FONT, size, _WHITE, thickness, cv2.LINE_AA)
     return base[0] + _width(text, size, thickness)
 
 
@@ -132,7 +132,7 @@ def _width(text: str, size: float, thickness: int) -> int:
 
 
 def _fitting(text: str, width: int, size: float, thickness: int) -> str:
-    # The font has no other letters; a cut sentence is better than one that leaves the picture.
+    # The font has no other letters; a cut sentence is better than one that leaves the image.
     text = text.encode('ascii', 'replace').decode()
     if _width(text, size, thickness) <= width:
         return text

@@ -235,7 +235,7 @@ _TABLE = (
     Parameter(
         'overlay.jpeg_quality',
         80,
-        'Quality of the compressed overlay picture.',
+        'Quality of the compressed overlay image.',
         '',
         1,
         100,

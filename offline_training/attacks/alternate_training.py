@@ -29,8 +29,9 @@ from offline_training.attacks.autoencoder_training import (
     victim_weights,
 )
 from offline_training.attacks.malicious_autoencoder import MaliciousAutoencoder
-from offline_training.detectors.base import Frames, Watched
-from offline_training.storage import StorageError, read_checkpoint, write_checkpoint
+from offline_training.data.frames import Frames
+from offline_training.learning.store import StorageError, read_checkpoint, write_checkpoint
+from offline_training.watched.base import Watched
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def trainable_copy(watched: Watched) -> Watched:
     """Return a copy whose network wants gradients; the watched network shares nothing with it.
 
     It stays in evaluation mode: its batch statistics are those of normal driving, and attacked
-    pictures must not move them.
+    images must not move them.
     """
     victim = copy.deepcopy(watched)
     victim.network.requires_grad_(True)
@@ -90,13 +91,13 @@ def harden(
         with torch.no_grad():
             attacked = attacker(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         loss = torch.zeros((), device=device)
-        for pictures, share in (
+        for shown, share in (
             (attacked, 1 - settings.clean_share),
             (images, settings.clean_share),
         ):
             if share == 0:
                 continue
-            logits = victim(pictures)
+            logits = victim(shown)
             if weights is None:
                 weights = victim_weights(
                     list(train.labels), victim.num_classes, logits.shape[1]

@@ -20,10 +20,10 @@ from torch import nn
 
 from offline_training.attacks.malicious_autoencoder import psnr, squared_change
 from offline_training.data.base import VOID, labels_at_size
-from offline_training.detectors.base import Watched
-from offline_training.evaluation.segmentation import ConfusionMatrix, VoidProtocol
-from offline_training.prediction import predict_labels
-from offline_training.storage import write_bytes
+from offline_training.learning.store import write_bytes
+from offline_training.measures.segmentation import ConfusionMatrix, VoidProtocol
+from offline_training.watched.base import Watched
+from offline_training.watched.prediction import predict_labels
 
 UInt8Array = NDArray[np.uint8]
 
@@ -47,8 +47,8 @@ class Answers:
         return float(np.mean([psnr(change) for change in self.squared_changes]))
 
 
-def attack_picture(attacker: nn.Module, image: UInt8Array) -> tuple[UInt8Array, float]:
-    """Return the attacked picture uint8 (H, W, 3) and its mean squared change in grey levels².
+def attack_image(attacker: nn.Module, image: UInt8Array) -> tuple[UInt8Array, float]:
+    """Return the attacked image uint8 (H, W, 3) and its mean squared change in grey levels².
 
     `image` is uint8 (H, W, 3) in the colour order that the attacker is for.
     """
@@ -57,8 +57,8 @@ def attack_picture(attacker: nn.Module, image: UInt8Array) -> tuple[UInt8Array, 
         pixels = torch.from_numpy(image)[None].to(device).permute(0, 3, 1, 2).float()
         attacked = attacker(pixels).round()
         change = squared_change(attacked, pixels).item()
-        picture = attacked[0].to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    return picture, change
+        redrawn = attacked[0].to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    return redrawn, change
 
 
 def answers(
@@ -68,7 +68,7 @@ def answers(
 ) -> Answers:
     """Ask the network for the labels of frames, attacked first if an attacker is given.
 
-    `samples` are pictures uint8 (H, W, 3) in model colour order at network size, and labels uint8
+    `samples` are images uint8 (H, W, 3) in model colour order at network size, and labels uint8
     (H', W'), with which the answers are compared at label size; labels that are no class (void,
     unknown objects) count as void.
     """
@@ -77,7 +77,7 @@ def answers(
     for image, labels in samples:
         change = 0.0
         if attacker is not None:
-            image, change = attack_picture(attacker, image)
+            image, change = attack_image(attacker, image)
         with torch.inference_mode():
             guess = predict_labels(watched.network, watched.normalize, image, classes)
         result.matrix.update(
@@ -160,9 +160,9 @@ def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
     )
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, ncols=2, loc='upper right')
-    picture = io.BytesIO()
-    figure.savefig(picture, format='png', dpi=110)
-    write_bytes(path, picture.getvalue())
+    figure_file = io.BytesIO()
+    figure.savefig(figure_file, format='png', dpi=110)
+    write_bytes(path, figure_file.getvalue())
 
 
 def _finite(value: float) -> float | None:

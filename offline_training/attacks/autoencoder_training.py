@@ -32,10 +32,11 @@ from offline_training.attacks.malicious_autoencoder import (
     squared_change,
     squared_change_at,
 )
-from offline_training.class_weights import class_weights
 from offline_training.data.base import VOID
-from offline_training.detectors.base import Frames, Watched
-from offline_training.storage import StorageError, read_checkpoint, write_checkpoint
+from offline_training.data.frames import Frames
+from offline_training.learning.store import StorageError, read_checkpoint, write_checkpoint
+from offline_training.segmentation.class_weights import class_weights
+from offline_training.watched.base import Watched
 
 ENET_OFFSET = 1.02
 """c of the ENet class weights 1 / ln(c + p)."""
@@ -47,8 +48,8 @@ MARGIN_DB = 0.1
 """How much above the wanted PSNR the validation frames are to be."""
 AIM_RATE = 0.5
 """How much of what they lack (or have too much) is added to what training aims at."""
-START_PICTURES = 16
-"""How many pictures the principal components are taken from."""
+START_IMAGES = 16
+"""How many images the principal components are taken from."""
 VALIDATION_FRAMES = 50
 """At most so many evenly spaced frames are validated on: neighbours in a drive are near copies."""
 
@@ -131,8 +132,8 @@ class AutoencoderTraining:
         # Its random weights are replaced at once; nobody's random numbers shall move for them.
         with torch.random.fork_rng(devices=[]):
             self.attacker = MaliciousAutoencoder(settings.width).to(device)
-        pictures = np.stack(train.images[:: max(1, len(train.images) // START_PICTURES)])
-        self.attacker.start_from_principal_components(_channels_first(pictures).to(device))
+        spread = np.stack(train.images[:: max(1, len(train.images) // START_IMAGES)])
+        self.attacker.start_from_principal_components(_channels_first(spread).to(device))
         # A stealthy attacker differs from the start by less, so it must walk in smaller steps.
         self.peak_rate = settings.learning_rate * squared_change_at(settings.psnr) ** 0.5 / 255
         self.optimizer = torch.optim.Adam(self.attacker.parameters(), self.peak_rate)
@@ -285,7 +286,7 @@ def refuse_other_origin(
 
 
 def batch_indices(count: int, batch_size: int, step: int, seed: int) -> NDArray[np.int64]:
-    """Return which of `count` pictures make the batch of `step`: each once per epoch, shuffled."""
+    """Return which of `count` images make the batch of `step`: each once per epoch, shuffled."""
     size = min(batch_size, count)
     epoch, place = divmod(step, count // size)
     order = np.random.default_rng([seed, epoch]).permutation(count)

@@ -1,6 +1,6 @@
 """Attacks that follow the sign of the gradient: FGSM and its iterated form (I-FGSM, BIM).
 
-One convention for all gradient attacks of this folder: `segment` maps pictures float32
+One convention for all gradient attacks of this folder: `segment` maps images float32
 (B, 3, H, W) in 0..255, before normalisation, to logits (B, C, H, W), or (B, C) of a classifier,
 and lengths such as `epsilon` are grey levels, so that they mean the same for every network. A
 `Watched` network, which reads (B, H, W, 3), is attacked as `channels_first(watched)`.
@@ -12,7 +12,7 @@ do not count. All pixels to one class, say `person`:
     wanted = torch.full((len(images), height, width), person)
     fgsm(segment, images, wanted, epsilon=8, targeted=True)
 
-The network is only asked: gradients are taken with respect to the pictures alone, so parameters
+The network is only asked: gradients are taken with respect to the images alone, so parameters
 get none. It must be in evaluation mode, or each question would move its batch statistics.
 """
 
@@ -27,17 +27,17 @@ from torch import Tensor
 
 Segment = Callable[[Tensor], Tensor]
 Losses = Callable[[Tensor, Tensor], Tensor]
-"""Logits and labels to one loss per pixel (B, H, W), or per picture (B,) of a classifier."""
+"""Logits and labels to one loss per pixel (B, H, W), or per image (B,) of a classifier."""
 Answer = TypeVar('Answer')
 
 
 def channels_first(network: Callable[[Tensor], Answer]) -> Callable[[Tensor], Answer]:
-    """Give pictures (B, 3, H, W) to a network that reads (B, H, W, 3), such as `Watched`."""
+    """Give images (B, 3, H, W) to a network that reads (B, H, W, 3), such as `Watched`."""
     return lambda images: network(images.permute(0, 2, 3, 1))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross entropy per pixel or picture, 0 where the label is no output.
+    """Return the cross entropy per pixel or image, 0 where the label is no output.
 
     Raises:
         ValueError: the shapes do not belong together, or no label at all is an output.
@@ -46,20 +46,20 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     if labels.shape != logits.shape[:1] + logits.shape[2:]:
         raise ValueError(
             f'labels {tuple(labels.shape)} do not fit logits {tuple(logits.shape)}; give one '
-            'label per pixel of the logits, or one per picture for a classifier'
+            'label per pixel of the logits, or one per image for a classifier'
         )
     known = (labels >= 0) & (labels < classes)
     if not known.any():
         raise ValueError(
             f'none of the labels is an output of the network (0..{classes - 1}), so there is '
-            'nothing to attack; leave this picture out or give other labels'
+            'nothing to attack; leave this image out or give other labels'
         )
     counted = torch.where(known, labels.long(), -1)
     return F.cross_entropy(logits, counted, ignore_index=-1, reduction='none')
 
 
 def input_gradient(segment: Segment, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the gradient of `loss(logits)`, a scalar, with respect to the pictures (B, 3, H, W).
+    """Return the gradient of `loss(logits)`, a scalar, with respect to the images (B, 3, H, W).
 
     Works also where gradients are switched off, and leaves none in the network's parameters.
     """
@@ -70,7 +70,7 @@ def input_gradient(segment: Segment, images: Tensor, loss: Callable[[Tensor], Te
 
 
 def project(attacked: Tensor, images: Tensor, epsilon: float) -> Tensor:
-    """Return the nearest pictures within `epsilon` of `images` (L-infinity) and within 0..255."""
+    """Return the nearest images within `epsilon` of `images` (L-infinity) and within 0..255."""
     return torch.clamp(attacked, images - epsilon, images + epsilon).clamp(0, 255)
 
 
@@ -83,7 +83,7 @@ def fgsm(
     targeted: bool = False,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Take one step of `epsilon` along the sign of the gradient; return the attacked pictures.
+    """Take one step of `epsilon` along the sign of the gradient; return the attacked images.
 
     x + eps sign grad CE(x, truth), or x - eps sign grad CE(x, wanted) if targeted, clipped to
     0..255; only where `mask` (B, 1, H, W) of 0 and 1 is 1. Goodfellow et al., "Explaining and
@@ -105,10 +105,10 @@ def iterative_fgsm(
     start: Tensor | None = None,
     losses: Losses = cross_entropy,
 ) -> Tensor:
-    """Take `steps` FGSM steps, each projected to `epsilon` around the pictures and to 0..255.
+    """Take `steps` FGSM steps, each projected to `epsilon` around the images and to 0..255.
 
     `step_size` is in grey levels, epsilon / steps unless given; the paper takes 1. `start` are the
-    pictures to begin from, `losses` what the steps raise (or lower, if targeted), both for attacks
+    images to begin from, `losses` what the steps raise (or lower, if targeted), both for attacks
     built on this one. Kurakin et al., "Adversarial Examples in the Physical World", 2017, section
     2.2 (basic iterative method).
 

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from offline_training.attacks.fractals import fractal_silhouette
 from offline_training.attacks.gradient_sign import Segment, input_gradient
-from offline_training.attacks.silhouettes import silhouette
+from offline_training.synthesis.fractals import fractal_silhouette
+from offline_training.synthesis.silhouettes import silhouette
 
 Region = Literal['all_image', 'pixels_sparse', 'class', 'square_patch', 'random_patch']
 REGIONS: tuple[Region, ...] = get_args(Region)
@@ -83,7 +83,7 @@ def _empty_mask_and_box(
     """Return zeros (height, width) and a view of a random box in them, 8 pixels or more a side."""
     if min(height, width) < 8:
         raise ValueError(
-            f'the picture is {height} x {width} but patches need 8 x 8 pixels; enlarge it'
+            f'the image is {height} x {width} but patches need 8 x 8 pixels; enlarge it'
         )
     box_height = max(8, int(height * rng.uniform(0.2, 0.45)))
     box_width = max(8, int(width * rng.uniform(0.2, 0.45)))

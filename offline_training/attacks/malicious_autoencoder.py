@@ -2,8 +2,8 @@
 
 One strided convolution and one transposed convolution, without non-linearity, clamped to the
 pixel range. Unlike a gradient attack it asks the victim nothing once it is trained, so it attacks
-frames it has never seen, at frame rate. Pictures are float32 (B, 3, H, W) in 0..255, before
-normalisation, as in all attacks here. A file of an attacker is for RGB pictures; for a victim that
+frames it has never seen, at frame rate. Images are float32 (B, 3, H, W) in 0..255, before
+normalisation, as in all attacks here. A file of an attacker is for RGB images; for a victim that
 reads BGR, see `channels_reversed`.
 
 Source: shguan10/cat_coop, 2019 ("Malicious Autoencoder" on ENet); method section of its README.
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offline_training.attacks.public_attacker import read_public_attacker
-from offline_training.storage import StorageError, read_tensors, write_tensors
+from offline_training.learning.store import StorageError, read_tensors, write_tensors
 
 OPSET = 18
 PATCH = 2
@@ -30,9 +30,9 @@ PATCH = 2
 class MaliciousAutoencoder(nn.Module):
     """Conv2d(3 -> width, 3x3, stride 2), ConvTranspose2d(width -> 3, 3x3, stride 2), clamp.
 
-    Maps pictures float32 (B, 3, H, W) in 0..255 to pictures of the same shape and range; inside it
+    Maps images float32 (B, 3, H, W) in 0..255 to images of the same shape and range; inside it
     works on 0..1. `width` 8 (440 parameters) is the original; from 12 on the code can hold the
-    whole picture.
+    whole image.
 
     Raises:
         ValueError: width is below 1.
@@ -59,7 +59,7 @@ class MaliciousAutoencoder(nn.Module):
 
     @torch.no_grad()
     def start_from_principal_components(self, images: Tensor) -> None:
-        """Set the weights so that the attacker changes pictures (B, 3, H, W) as little as it can.
+        """Set the weights so that the attacker changes images (B, 3, H, W) as little as it can.
 
         The code becomes the `width` strongest principal components of the 2x2 patches (about
         zero, for the decoder has no bias). From random weights the first half of a training would
@@ -80,7 +80,7 @@ class MaliciousAutoencoder(nn.Module):
 
 
 def squared_change(attacked: Tensor, images: Tensor) -> Tensor:
-    """Return the mean squared change per picture (B,), in squared grey levels."""
+    """Return the mean squared change per image (B,), in squared grey levels."""
     return (attacked - images).square().flatten(1).mean(dim=1)
 
 
@@ -95,7 +95,7 @@ def squared_change_at(psnr_db: float) -> float:
 
 
 def channels_reversed(attacker: MaliciousAutoencoder) -> MaliciousAutoencoder:
-    """Return the attacker that does to BGR pictures what `attacker` does to RGB ones, exactly."""
+    """Return the attacker that does to BGR images what `attacker` does to RGB ones, exactly."""
     twin = copy.deepcopy(attacker)
     with torch.no_grad():
         for weight in (twin.encode.weight, twin.decode.weight):
@@ -109,12 +109,12 @@ def in_color_order(attacker: MaliciousAutoencoder, color_order: str) -> Maliciou
 
 
 def save_attacker(path: Path, attacker: MaliciousAutoencoder) -> None:
-    """Write an attacker for RGB pictures as safetensors, atomically."""
+    """Write an attacker for RGB images as safetensors, atomically."""
     write_tensors(path, attacker.state_dict())
 
 
 def load_attacker(path: Path) -> MaliciousAutoencoder:
-    """Read an attacker for RGB pictures: a file of `save_attacker` or a public checkpoint.
+    """Read an attacker for RGB images: a file of `save_attacker` or a public checkpoint.
 
     It comes frozen, in evaluation mode.
 
@@ -143,7 +143,7 @@ def export_attacker(path: Path, attacker: MaliciousAutoencoder, height: int, wid
         GateError: an operator is not allowed or ONNX Runtime computes something else than torch.
     """
     # Imported when asked for: ONNX Runtime takes a second, and only this needs it.
-    from offline_training.onnx_gates import check_graph, check_parity
+    from offline_training.watched.onnx_gates import check_graph, check_parity
 
     graph = copy.deepcopy(attacker).cpu().eval()
     generator = torch.Generator().manual_seed(0)

@@ -27,7 +27,7 @@ def pgd(
     mask: Tensor | None = None,
     losses: Losses = cross_entropy,
 ) -> Tensor:
-    """Start anywhere within `epsilon` of the pictures, then take projected sign steps.
+    """Start anywhere within `epsilon` of the images, then take projected sign steps.
 
     Shapes, units, labels and errors as in `gradient_sign`. `step_size` is 2.5 epsilon / steps
     unless given, so that every point of the ball can be reached from every start. Madry et al.,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offline_training.storage import StorageError
+from offline_training.learning.store import StorageError
 
 ATTACKER = ('encode.weight', 'encode.bias', 'decode.weight')
 """The attacker's tensors; the victim's begin with `bboxmodel.`."""

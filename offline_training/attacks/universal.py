@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from offline_training.storage import StorageError, read_tensors, write_tensors
+from offline_training.learning.store import StorageError, read_tensors, write_tensors
 
 Features = Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
-"""Pictures (B, 3, H, W) in 0..255 to logits and taps, as `channels_first(watched.features)`."""
+"""Images (B, 3, H, W) in 0..255 to logits and taps, as `channels_first(watched.features)`."""
 Backgrounds = Callable[[torch.Generator], Tensor]
-"""Draws pictures float32 (B, 3, H, W) in 0..255."""
+"""Draws images float32 (B, 3, H, W) in 0..255."""
 
 SATURATED_SHARE = 0.5
 """From this share of values at their bound on, the perturbation may be too stiff to learn on."""
@@ -35,7 +35,7 @@ KEY = 'perturbation'
 def range_prior(batch: int, height: int, width: int, mean: Sequence[float]) -> Backgrounds:
     """Draw Gaussian noise instead of frames: only their mean colour, in grey levels, is known.
 
-    Its standard deviation puts 99.9 % of a mid-grey picture into 0..255 (paper, section 3.3.1).
+    Its standard deviation puts 99.9 % of a mid-grey image into 0..255 (paper, section 3.3.1).
     """
     centre = torch.tensor(mean).view(1, 3, 1, 1)
 
@@ -53,28 +53,28 @@ def data_prior(batch: int, frames: Sequence[NDArray[np.uint8]]) -> Backgrounds:
     def draw(generator: torch.Generator) -> Tensor:
         device = generator.device
         chosen = torch.randint(len(frames), (batch,), generator=generator, device=device)
-        pictures = np.stack([frames[index] for index in chosen.tolist()])
-        return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().to(device)
+        pixels = np.stack([frames[index] for index in chosen.tolist()])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(device)
 
     return draw
 
 
 def perturbed(images: Tensor, perturbation: Tensor) -> Tensor:
-    """Add the perturbation (3, H, W) to pictures (B, 3, H, W) and clip to 0..255.
+    """Add the perturbation (3, H, W) to images (B, 3, H, W) and clip to 0..255.
 
     Raises:
         ValueError: the perturbation was made for another size.
     """
     if images.shape[1:] != perturbation.shape:
         raise ValueError(
-            f'the perturbation is {tuple(perturbation.shape)} but the pictures are '
+            f'the perturbation is {tuple(perturbation.shape)} but the images are '
             f'{tuple(images.shape[1:])}; make one for this size'
         )
     return (images + perturbation.to(images)).clamp(0, 255)
 
 
 def log_activation(taps: Mapping[str, Tensor]) -> Tensor:
-    """Return the sum over taps of the log of their Euclidean norm, meaned over the pictures.
+    """Return the sum over taps of the log of their Euclidean norm, meaned over the images.
 
     This is the log of the product the paper maximises (equation 3), which would overflow.
     """
@@ -120,9 +120,9 @@ def universal_perturbation(
     optimizer = torch.optim.Adam([delta], lr=learning_rate)
     best, most_fooled, saturated = delta.detach().clone(), -1.0, 0.0
     for step in range(1, steps + 1):
-        pictures = backgrounds(generator).to(device)
+        pixels = backgrounds(generator).to(device)
         with torch.enable_grad():
-            loss = -log_activation(features(perturbed(pictures, delta))[1])
+            loss = -log_activation(features(perturbed(pixels, delta))[1])
             (delta.grad,) = torch.autograd.grad(loss, delta)
         optimizer.step()
         with torch.no_grad():

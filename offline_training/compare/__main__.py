@@ -20,10 +20,10 @@ from rich.console import Console
 from offline_training.compare.bench import run_comparison
 from offline_training.compare.config import CompareConfig, load_compare_config
 from offline_training.compare.report.markdown import table_text
-from offline_training.config import ConfigError
 from offline_training.data.base import DataError
-from offline_training.memory import keep_freed_memory
-from offline_training.storage import StorageError
+from offline_training.learning.memory import keep_freed_memory
+from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import StorageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

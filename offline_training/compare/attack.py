@@ -33,11 +33,13 @@ from offline_training.attacks.universal import (
     save_perturbation,
     universal_perturbation,
 )
-from offline_training.config import Config, ConfigError
-from offline_training.detectors.base import Frames, Watched
+from offline_training.data.frames import Frames
+from offline_training.learning.settings import ConfigError
+from offline_training.pipeline.config import Config
+from offline_training.watched.base import Watched
 
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
-"""Pictures float32 (B, 3, H, W) in 0..255 and labels int64 (B, H, W) to attacked pictures."""
+"""Images float32 (B, 3, H, W) in 0..255 and labels int64 (B, H, W) to attacked images."""
 
 
 @dataclass(frozen=True, eq=False)

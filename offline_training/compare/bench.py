@@ -15,13 +15,13 @@ from offline_training.compare.attack import Victim
 from offline_training.compare.config import CompareConfig
 from offline_training.compare.cost import measure_cost
 from offline_training.compare.fitting import build_all, fit_all
+from offline_training.compare.images import disturbed_panels, extreme_panels
 from offline_training.compare.measuring import (
     Probability,
     error_probability,
     measure_frames,
     measure_pixels,
 )
-from offline_training.compare.pictures import disturbed_panels, extreme_panels
 from offline_training.compare.report.html_page import write_report
 from offline_training.compare.report.markdown import table_markdown
 from offline_training.compare.report.panels import Panel
@@ -30,16 +30,17 @@ from offline_training.compare.scoring import confusion, judge, read_predictions,
 from offline_training.compare.sources import (
     Source,
     attacked_source,
+    image_source,
     perturbed_source,
-    picture_source,
 )
 from offline_training.compare.table import comparison_table
 from offline_training.compare.truth import Question, frame_question, pixel_questions
 from offline_training.compare.watching import Experiment, open_experiment, training_frames
-from offline_training.detectors.base import Detector, Frames
-from offline_training.evaluation.segmentation import ConfusionMatrix
-from offline_training.progress import progress
-from offline_training.storage import keep_settings, read_json, write_json, write_text
+from offline_training.data.frames import Frames
+from offline_training.detectors.base import Detector
+from offline_training.learning.progress import progress
+from offline_training.learning.store import keep_settings, read_json, write_json, write_text
+from offline_training.measures.segmentation import ConfusionMatrix
 
 Results = dict[str, dict[str, dict[str, Any]]]
 """What was measured, by set and detector."""
@@ -53,13 +54,13 @@ class Sources:
     """Reads the frames that detectors and attacks learn from, once."""
     val: Source
     normal: Source
-    pictures: Sequence[Source]
+    images: Sequence[Source]
     disturbed: Sequence[Source]
 
     @property
     def judged(self) -> list[Source]:
         """Return all but the frames that detectors learn from."""
-        return [self.normal, self.val, *self.pictures, *self.disturbed]
+        return [self.normal, self.val, *self.images, *self.disturbed]
 
 
 def run_comparison(
@@ -151,15 +152,15 @@ def _open_sources(
     config: CompareConfig, experiment: Experiment, data_root: Path, output: Path
 ) -> Sources:
     settings = experiment.config
-    open_pictures = partial(picture_source, root=data_root, config=settings)
+    open_images = partial(image_source, root=data_root, config=settings)
     train = cache(
         partial(
             training_frames,
-            open_pictures('train', 'normal', config.train, every=config.train_every),
+            open_images('train', 'normal', config.train, every=config.train_every),
         )
     )
-    val = open_pictures('val', 'normal', config.val, every=config.val_every)
-    normal = open_pictures('normal', 'normal', config.normal)
+    val = open_images('val', 'normal', config.val, every=config.val_every)
+    normal = open_images('normal', 'normal', config.normal)
     strength = config.perturbations
     perturbed = [
         perturbed_source(
@@ -194,7 +195,7 @@ def _open_sources(
         train,
         val,
         normal,
-        [open_pictures(name, 'objects', each) for name, each in config.pictures.items()],
+        [open_images(name, 'objects', each) for name, each in config.images.items()],
         [*perturbed, *attacked],
     )
 
@@ -236,10 +237,10 @@ def _measure(
         return measure_frames(question, positive, negative, config.resamples, config.seed)
 
     questions = [
-        *(each for source in [sources.normal, *sources.pictures] for each in questions_of(source)),
+        *(each for source in [sources.normal, *sources.images] for each in questions_of(source)),
         *(
             frame_question(source, sources.normal)
-            for source in [*sources.pictures, *sources.disturbed]
+            for source in [*sources.images, *sources.disturbed]
         ),
     ]
     results: Results = {question.name: {} for question in questions}

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from offline_training.compare.attack import ATTACKS
-from offline_training.config import ConfigError
-from offline_training.config_file import read_yaml
-from offline_training.context import SEGMENTATION_SETS
 from offline_training.detectors import DETECTORS
+from offline_training.learning.settings import ConfigError
 from offline_training.perturbations import PERTURBATIONS
-from ros2_ood_monitor.manifest import MAP_STRIDE
+from offline_training.pipeline.config_file import read_yaml
+from offline_training.pipeline.context import SEGMENTATION_SETS
+from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
 
 ANOMALY_FOLDER = 'anomaly_folder'
-"""Pictures with a mask of what is unknown, without class labels."""
+"""Images with a mask of what is unknown, without class labels."""
 Kind = TypeVar('Kind')
 
 
 @dataclass(frozen=True)
-class PictureSet:
+class ImageSet:
     """A data set and the folder it is read from, relative to the data root."""
 
     dataset: str
@@ -68,16 +68,16 @@ class CompareConfig:
     """Training configuration of the watched network, relative to this file."""
     weights: str | None
     """Checkpoint of the watched network, relative to the data root; None = give --run."""
-    train: PictureSet
+    train: ImageSet
     """Normal driving that detectors are fitted on."""
-    val: PictureSet
+    val: ImageSet
     """Normal driving on which scores are turned into probabilities of error."""
-    normal: PictureSet
+    normal: ImageSet
     """Normal driving that is judged."""
     detectors: dict[str, Entry]
     train_every: int = 1
     val_every: int = 1
-    pictures: dict[str, PictureSet] = field(default_factory=dict)
+    images: dict[str, ImageSet] = field(default_factory=dict)
     """Sets with unknown objects."""
     perturbations: Perturbed = field(default_factory=lambda: Perturbed(names=()))
     attacks: dict[str, Attacked] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class CompareConfig:
     """Score maps are compared at the network's size divided by this; 4 is the monitor's own."""
     seed: int = 0
     resamples: int = 300
-    """Of the bootstrap over pictures; 0 leaves intervals out."""
+    """Of the bootstrap over images; 0 leaves intervals out."""
 
 
 def load_compare_config(path: Path) -> CompareConfig:
@@ -94,8 +94,8 @@ def load_compare_config(path: Path) -> CompareConfig:
     parts: dict[str, Any] = dict(values)
     for key in ('train', 'val', 'normal'):
         if key in values:
-            parts[key] = _picture_set(values[key], key)
-    for key, build in (('pictures', _picture_set), ('attacks', _attack), ('detectors', _entry)):
+            parts[key] = _image_set(values[key], key)
+    for key, build in (('images', _image_set), ('attacks', _attack), ('detectors', _entry)):
         if key in values:
             parts[key] = {
                 name: build(value, f'{key}.{name}')
@@ -121,11 +121,11 @@ def load_compare_config(path: Path) -> CompareConfig:
         raise ConfigError(f'{path}: detectors is empty; name one at least')
     for key in ('train', 'val', 'normal'):
         _one_of(getattr(config, key).dataset, tuple(SEGMENTATION_SETS), f'{key}.dataset')
-    taken = {'normal', 'val', *config.pictures, *config.attacks}
-    total = 2 + len(config.pictures) + len(config.attacks)
+    taken = {'normal', 'val', *config.images, *config.attacks}
+    total = 2 + len(config.images) + len(config.attacks)
     if len(taken) < total or taken & set(config.perturbations.names):
         raise ConfigError(f'{path}: two sets have the same name; rename one')
-    for name in (*config.pictures, *config.attacks, *config.detectors):
+    for name in (*config.images, *config.attacks, *config.detectors):
         # They name files, beside those of the network, and questions end in these words.
         if (
             not re.fullmatch(r'\w[\w.+-]*', str(name))
@@ -142,8 +142,8 @@ def load_compare_config(path: Path) -> CompareConfig:
     return config
 
 
-def _picture_set(value: Any, where: str) -> PictureSet:
-    built = _build(PictureSet, _mapping(value, where), where)
+def _image_set(value: Any, where: str) -> ImageSet:
+    built = _build(ImageSet, _mapping(value, where), where)
     _one_of(built.dataset, (*SEGMENTATION_SETS, ANOMALY_FOLDER), f'{where}.dataset')
     _one_of(built.split, ('train', 'val', 'test'), f'{where}.split')
     if not isinstance(built.data_dir, str):

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from offline_training.compare.scoring import NETWORK
 from offline_training.compare.sources import Source
-from offline_training.detectors.base import Detector, Watched
-from offline_training.storage import read_json, write_json
+from offline_training.detectors.base import Detector
+from offline_training.learning.store import read_json, write_json
+from offline_training.watched.base import Watched
 
 FRAMES = 12
 WARM_UP = 2

@@ -13,10 +13,11 @@ from rich.console import Console
 from offline_training.compare.config import Entry
 from offline_training.compare.run_detectors import take_from_run
 from offline_training.compare.watching import Experiment
-from offline_training.config import ConfigError
+from offline_training.data.frames import Frames
 from offline_training.detectors import DETECTORS
-from offline_training.detectors.base import Detector, Frames, NotApplicableError
-from offline_training.storage import StorageError, read_json, write_json
+from offline_training.detectors.base import Detector, NotApplicableError
+from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import StorageError, read_json, write_json
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,11 @@ from sklearn.linear_model import LogisticRegression
 
 from offline_training.compare.truth import IGNORE, Question
 from offline_training.data.base import DataError
-from offline_training.evaluation.bootstrap import IMAGE_CELLS, bootstrap_curve
-from offline_training.evaluation.calibration_error import CalibrationError
-from offline_training.evaluation.components import ANOMALY_TRACK, ComponentScores, MinimumSize
-from offline_training.evaluation.detection_curve import SIGN_FLIPPED_BELOW, DetectionCurve
-from offline_training.evaluation.pixel_curve import PixelCurve
+from offline_training.measures.bootstrap import IMAGE_CELLS, bootstrap_curve
+from offline_training.measures.calibration_error import CalibrationError
+from offline_training.measures.components import ANOMALY_TRACK, ComponentScores, MinimumSize
+from offline_training.measures.detection_curve import SIGN_FLIPPED_BELOW, DetectionCurve
+from offline_training.measures.pixel_curve import PixelCurve
 
 POINTS = 200
 """Points of a drawn curve."""
@@ -25,7 +25,7 @@ BINS = 48
 SAMPLES_PER_FRAME = 2000
 """Pixels of a frame that the probability of error is fitted on."""
 TRACK_PIXELS = 1.5e6
-"""Pixels of a picture for which the component sizes of SegmentMeIfYouCan were chosen."""
+"""Pixels of an image for which the component sizes of SegmentMeIfYouCan were chosen."""
 
 Scores = NDArray[np.float32]
 Probability = Callable[[Scores], Scores]

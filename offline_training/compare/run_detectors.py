@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 
-from offline_training.config import ConfigError
-from offline_training.context import Context
-from offline_training.detectors.base import Detector, Frames, Watched
-from offline_training.detectors.dense_flow import DenseFlowDensity
-from offline_training.detectors.error_fusion import ErrorFusion
-from offline_training.detectors.light_observer import LightObserver
-from offline_training.detectors.monitor import Monitor
-from offline_training.stages import flow as flow_stage
-from offline_training.stages import observer as observer_stage
-from offline_training.stages.evaluate import read_fusion
+from offline_training.data.frames import Frames
+from offline_training.detectors.base import Detector
+from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
+from offline_training.detectors.error_fusion.error_fusion import ErrorFusion
+from offline_training.detectors.fused.monitor import Monitor
+from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.learning.settings import ConfigError
+from offline_training.pipeline.context import Context
+from offline_training.pipeline.stages import flow as flow_stage
+from offline_training.pipeline.stages import observer as observer_stage
+from offline_training.pipeline.stages.evaluate import read_fusion
+from offline_training.watched.base import Watched
 
 
 def take_from_run(name: str, detector: Detector, run: Context, watched: Watched) -> bool:

@@ -20,16 +20,17 @@ from torch import Tensor, nn
 
 from offline_training.compare.sources import JudgedFrame, Source
 from offline_training.data.base import VOID, labels_at_size
-from offline_training.detectors.base import Detector, Watched, top_mean
-from offline_training.evaluation.segmentation import ConfusionMatrix
-from offline_training.storage import keep_settings, read_tensors, write_json, write_tensors
+from offline_training.detectors.base import Detector, top_mean
+from offline_training.learning.store import keep_settings, read_tensors, write_json, write_tensors
+from offline_training.measures.segmentation import ConfusionMatrix
+from offline_training.watched.base import Watched
 
 NETWORK = 'network'
 """Stored beside the detectors: what the watched network itself said."""
 
 
 class RememberingWatched(Watched):
-    """Looks once at a picture that many detectors ask about.
+    """Looks once at an image that many detectors ask about.
 
     Only for detectors of one pass: others change the network between their passes. Where hooks
     watch the inner modules, the network runs, or there would be nothing to see.

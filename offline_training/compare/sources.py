@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from offline_training.attacks.malicious_autoencoder import psnr
 from offline_training.compare.attack import ATTACKS, Victim
-from offline_training.compare.config import ANOMALY_FOLDER, Attacked, PictureSet
-from offline_training.config import Config
-from offline_training.context import SEGMENTATION_SETS, network_image
+from offline_training.compare.config import ANOMALY_FOLDER, Attacked, ImageSet
 from offline_training.data.base import VOID, anomaly_sample, labels_at_size
 from offline_training.data.folder import AnomalyFolder
 from offline_training.perturbations import PERTURBATIONS, perturb
+from offline_training.pipeline.config import Config
+from offline_training.pipeline.context import SEGMENTATION_SETS, network_image
 
 UInt8Array = NDArray[np.uint8]
 Group = Literal['normal', 'objects', 'natural', 'attack']
@@ -27,16 +27,16 @@ Group = Literal['normal', 'objects', 'natural', 'attack']
 
 @dataclass(frozen=True, eq=False)
 class JudgedFrame:
-    """One picture uint8 (H, W, 3) of network size and colour order, and what is known of it."""
+    """One image uint8 (H, W, 3) of network size and colour order, and what is known of it."""
 
     name: str
     image: UInt8Array
     labels: UInt8Array | None = None
-    """Class per pixel at the picture's own size; 255 where void or unknown."""
+    """Class per pixel at the image's own size; 255 where void or unknown."""
     unknown: UInt8Array | None = None
     """1 where something unknown is, 0 where not, 255 where nobody can tell; as `labels`."""
     psnr: float | None = None
-    """Likeness to the picture that was perturbed or attacked, in dB."""
+    """Likeness to the image that was perturbed or attacked, in dB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +53,13 @@ class Source:
     """Has truth per pixel, so that score maps are kept."""
 
 
-def picture_source(
-    name: str, group: Group, pictures: PictureSet, root: Path, config: Config, every: int = 1
+def image_source(
+    name: str, group: Group, images: ImageSet, root: Path, config: Config, every: int = 1
 ) -> Source:
-    """Read every so many-th picture of a data set; raises DataError if it is not usable."""
-    folder = root / pictures.data_dir
-    settings = {**asdict(pictures), 'every': every}
-    if pictures.dataset == ANOMALY_FOLDER:
+    """Read every so many-th image of a data set; raises DataError if it is not usable."""
+    folder = root / images.data_dir
+    settings = {**asdict(images), 'every': every}
+    if images.dataset == ANOMALY_FOLDER:
         anomalies = AnomalyFolder(folder)
 
         def read_masked(index: int) -> JudgedFrame:
@@ -71,7 +71,7 @@ def picture_source(
         return Source(
             name, group, math.ceil(len(anomalies) / every), read_masked, settings, maps=True
         )
-    dataset = SEGMENTATION_SETS[pictures.dataset](folder, pictures.split)  # type: ignore[arg-type]
+    dataset = SEGMENTATION_SETS[images.dataset](folder, images.split)  # type: ignore[arg-type]
     anomaly_labels = tuple(getattr(dataset, 'anomaly_labels', ()))
 
     def read_labelled(index: int) -> JudgedFrame:
@@ -115,7 +115,7 @@ def perturbed_source(
 
 
 def attacked_source(name: str, normal: Source, attacked: Attacked, victim: Victim) -> Source:
-    """Attack every so many-th frame of a source; pictures are rounded to bytes as a camera's."""
+    """Attack every so many-th frame of a source; images are rounded to bytes as a camera's."""
     attack = ATTACKS[attacked.kind](victim, attacked.settings)
 
     def read(index: int) -> JudgedFrame:

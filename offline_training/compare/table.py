@@ -15,7 +15,7 @@ from offline_training.compare.scoring import NETWORK
 from offline_training.compare.truth import Question
 from offline_training.compare.watching import Experiment
 from offline_training.detectors import DETECTORS
-from offline_training.evaluation.segmentation import ConfusionMatrix
+from offline_training.measures.segmentation import ConfusionMatrix
 from ros2_ood_monitor import __version__
 
 MEASURED = ('measures', 'intervals', 'calibration', 'components', 'flipped')

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from offline_training.compare.config import CompareConfig
 from offline_training.compare.sources import Source
-from offline_training.config import Config, ConfigError
-from offline_training.config_file import load_config
-from offline_training.context import (
+from offline_training.data.base import labels_at_size
+from offline_training.data.frames import Frames
+from offline_training.learning.settings import ConfigError
+from offline_training.pipeline.config import Config
+from offline_training.pipeline.config_file import load_config
+from offline_training.pipeline.context import (
     SEGMENTATION_SETS,
     Context,
     choose_device,
     watched_network,
 )
-from offline_training.data.base import labels_at_size
-from offline_training.detectors.base import Frames, Watched
+from offline_training.watched.base import Watched
 
 
 @dataclass(frozen=True, eq=False)

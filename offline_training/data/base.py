@@ -31,7 +31,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class SegmentationSample:
-    """One labelled picture: `image` uint8 RGB (H, W, 3), `labels` uint8 (H, W), 255 = void.
+    """One labelled image: `image` uint8 RGB (H, W, 3), `labels` uint8 (H, W), 255 = void.
 
     `sequence` names the drive the frame is from ('' if unknown): frames of one drive look alike,
     so splits and confidence intervals go by drive.
@@ -45,7 +45,7 @@ class SegmentationSample:
 
 @dataclass(frozen=True, eq=False)
 class AnomalySample:
-    """One picture with unknowns: `image` uint8 RGB (H, W, 3), `mask` uint8 (H, W).
+    """One image with unknowns: `image` uint8 RGB (H, W, 3), `mask` uint8 (H, W).
 
     The mask is 1 where something unknown is, 0 where not, 255 where nobody can tell.
     """
@@ -56,7 +56,7 @@ class AnomalySample:
 
 
 class SegmentationDataset(Protocol):
-    """An indexable set of labelled pictures with its class list (label value = position)."""
+    """An indexable set of labelled images with its class list (label value = position)."""
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -78,7 +78,7 @@ class SegmentationDataset(Protocol):
 
 
 def anomaly_sample(sample: SegmentationSample, anomaly_labels: Sequence[int]) -> AnomalySample:
-    """Return the picture with a mask: 1 where the label is an anomaly's, 255 void, else 0.
+    """Return the image with a mask: 1 where the label is an anomaly's, 255 void, else 0.
 
     `anomaly_labels` is an attribute of the sets with labelled unknowns. Where unknowns are no
     classes of the set, their labels lie from len(class_names) on and so equal no prediction.
@@ -91,7 +91,7 @@ def anomaly_sample(sample: SegmentationSample, anomaly_labels: Sequence[int]) ->
 
 @dataclass(frozen=True)
 class FilePair:
-    """A picture and the picture of its labels."""
+    """An image and the image of its labels."""
 
     image: Path
     labels: Path
@@ -109,13 +109,13 @@ def cut_in_order(items: list[T], shares: tuple[float, float], folder: Path, spli
     """Return the items from one share (0..1) of the list to another; DataError if none is left.
 
     Neighbouring frames of a drive are near copies, so a random cut would test on the training
-    pictures.
+    images.
     """
     first, last = (round(share * len(items)) for share in shares)
     if first == last:
         raise DataError(
-            f'{folder} has {len(items)} pictures, too few to cut off a {split} split: '
-            'add pictures or give the splits.'
+            f'{folder} has {len(items)} images, too few to cut off a {split} split: '
+            'add images or give the splits.'
         )
     return items[first:last]
 
@@ -127,17 +127,17 @@ def pair_files(
     image_stem_suffix: str = '',
     only_suffixed: bool = False,
 ) -> list[FilePair]:
-    """Pair the pictures in two folders by file stem, sorted by stem.
+    """Pair the images in two folders by file stem, sorted by stem.
 
     Args:
-        images: Folder of pictures.
-        labels: Folder of label pictures of the same stem.
+        images: Folder of images.
+        labels: Folder of label images of the same stem.
         label_stem_suffix: Ending that a label's stem may carry beyond the common stem.
-        image_stem_suffix: Ending that a picture's stem may carry beyond the common stem.
+        image_stem_suffix: Ending that an image's stem may carry beyond the common stem.
         only_suffixed: Pass over files without the endings: they are something else.
 
     Raises:
-        DataError: A folder is missing or empty, or a picture has no labels or the reverse.
+        DataError: A folder is missing or empty, or an image has no labels or the reverse.
     """
     ending = label_stem_suffix if only_suffixed else ''
     return match_stems(
@@ -150,7 +150,7 @@ def pair_files(
 def match_stems(
     image_files: dict[str, Path], label_files: dict[str, Path], wanted: Path
 ) -> list[FilePair]:
-    """Pair pictures and labels of equal stem, sorted by stem.
+    """Pair images and labels of equal stem, sorted by stem.
 
     Raises:
         DataError: One has no partner; the sentence names `wanted` with the stem for its `*`.
@@ -159,16 +159,16 @@ def match_stems(
         if stem in image_files:
             missing = wanted.with_name(wanted.name.replace('*', stem))
             raise DataError(
-                f'{image_files[stem]} has no labels: add {missing} or remove the picture.'
+                f'{image_files[stem]} has no labels: add {missing} or remove the image.'
             )
         raise DataError(
-            f'{label_files[stem]} has no picture of its name: add one or remove the labels.'
+            f'{label_files[stem]} has no image of its name: add one or remove the labels.'
         )
     return [FilePair(image_files[stem], label_files[stem]) for stem in sorted(image_files)]
 
 
 def files_by_stem(folder: Path, suffix: str = '', only_suffixed: bool = False) -> dict[str, Path]:
-    """Return the pictures of a folder by stem without `suffix`; DataError if there is none."""
+    """Return the images of a folder by stem without `suffix`; DataError if there is none."""
     if not folder.is_dir():
         raise DataError(f'{folder} is not a folder: check the data path or create it.')
     found: dict[str, Path] = {}
@@ -184,43 +184,43 @@ def files_by_stem(folder: Path, suffix: str = '', only_suffixed: bool = False) -
     if not found:
         kind = ', '.join(sorted(IMAGE_SUFFIXES))
         raise DataError(
-            f'{folder} holds no pictures ({f"*{suffix}: " if only_suffixed else ""}{kind}): '
+            f'{folder} holds no images ({f"*{suffix}: " if only_suffixed else ""}{kind}): '
             'check the data path or fill the folder.'
         )
     return found
 
 
 def read_image(path: Path, turn_upright: bool = True) -> UInt8Array:
-    """Read a picture as uint8 RGB (H, W, 3); raises DataError if it cannot be decoded.
+    """Read an image as uint8 RGB (H, W, 3); raises DataError if it cannot be decoded.
 
     With `turn_upright` the orientation that a camera noted in the file is obeyed.
     """
     flags = cv2.IMREAD_COLOR | (0 if turn_upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    picture = cv2.imread(str(path), flags)
-    if picture is None:
-        raise DataError(f'{path} cannot be read as a picture: replace the file.')
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    decoded = cv2.imread(str(path), flags)
+    if decoded is None:
+        raise DataError(f'{path} cannot be read as an image: replace the file.')
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def read_labels(path: Path, like: UInt8Array | None = None) -> UInt8Array:
-    """Read label values as uint8 (H, W), of the same size as the picture `like` if given.
+    """Read label values as uint8 (H, W), of the same size as the image `like` if given.
 
     Raises:
         DataError: The file cannot be decoded, is not 8-bit single-channel, or differs in size.
     """
     labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if labels is None:
-        raise DataError(f'{path} cannot be read as a picture: replace the file.')
+        raise DataError(f'{path} cannot be read as an image: replace the file.')
     if labels.ndim == 3 and (labels[..., :3] == labels[..., :1]).all():
         labels = labels[..., 0]
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise DataError(
             f'{path} has shape {labels.shape} and type {labels.dtype}: save the label values as '
-            'an 8-bit greyscale picture (no colours, no palette).'
+            'an 8-bit greyscale image (no colours, no palette).'
         )
     if like is not None and labels.shape != like.shape[:2]:
         raise DataError(
-            f'{path} is {labels.shape[1]}x{labels.shape[0]} but its picture is '
+            f'{path} is {labels.shape[1]}x{labels.shape[0]} but its image is '
             f'{like.shape[1]}x{like.shape[0]}: resize the labels with nearest neighbour.'
         )
     return np.asarray(labels, np.uint8)

@@ -1,4 +1,4 @@
-"""BDD100K (Yu et al. 2020), the 10,000 pictures with semantic labels, 1280x720, 19 classes."""
+"""BDD100K (Yu et al. 2020), the 10,000 images with semantic labels, 1280x720, 19 classes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LAYOUTS = (
     ('images/10k', 'labels/sem_seg/masks'),  # since 2021
     ('seg/images', 'seg/labels'),  # 2018
 )
-"""Folders of pictures and of labels, below the root or below root/bdd100k."""
+"""Folders of images and of labels, below the root or below root/bdd100k."""
 
 
 class BDD100K:
     """One split: `root/images/10k/{split}/*.jpg` and `root/labels/sem_seg/masks/{split}/*.png`.
 
     The layout of 2018, `root/seg/images` and `root/seg/labels/{split}/*_train_id.png`, is read as
-    well, and either may lie in root/bdd100k. Which pictures are of one drive is not known.
+    well, and either may lie in root/bdd100k. Which images are of one drive is not known.
 
     Raises:
         DataError: The split is test, whose labels are not public, or unknown, or folders or files
@@ -47,19 +47,19 @@ class BDD100K:
         self.sequences = ('',) * len(self.files)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        """Read picture `index` in order of names."""
+        """Read image `index` in order of names."""
         return read_sample(self.files[index], TRAIN_IDS)
 
 
 def labelled_files(root: Path, split: str) -> list[FilePair]:
-    """Return the labelled pictures of `train` or `val` in whichever layout is there.
+    """Return the labelled images of `train` or `val` in whichever layout is there.
 
     Raises:
-        DataError: Neither layout is there, or a picture has no labels or the reverse.
+        DataError: Neither layout is there, or an image has no labels or the reverse.
     """
     for base in (root, root / 'bdd100k'):
         for images, labels in LAYOUTS:
@@ -72,7 +72,7 @@ def labelled_files(root: Path, split: str) -> list[FilePair]:
 
 
 def read_sample(pair: FilePair, table: dict[int, int]) -> SegmentationSample:
-    """Read a picture and its labels, replaced by `table`; raises DataError as the classes do."""
+    """Read an image and its labels, replaced by `table`; raises DataError as the classes do."""
     # Labels were drawn on the pixels as stored, not as an orientation mark in the file turns them.
     image = read_image(pair.image, turn_upright=False)
     labels = map_labels(read_labels(pair.labels, image), table, pair.labels)

@@ -1,8 +1,8 @@
 """BDD-Anomaly (Hendrycks et al. 2022, CAOS benchmark): BDD100K without two-wheelers and trains.
 
 The split is not published as files. `python -m offline_training.data.bdd_anomaly ROOT` makes it
-from the labels: pictures with a train, motorcycle or bicycle are the test split, which gives the
-6,280 training, 910 validation and 810 test pictures of the published split. (Its first version
+from the labels: images with a train, motorcycle or bicycle are the test split, which gives the
+6,280 training, 910 validation and 810 test images of the published split. (Its first version
 held out trains and motorcycles only: 6,688, 951 and 361.)
 """
 
@@ -28,7 +28,7 @@ from offline_training.data.base import (
 from offline_training.data.bdd import labelled_files, read_sample
 from offline_training.data.cityscapes import CLASSES, TRAIN_IDS
 from offline_training.data.odgt import read_odgt
-from offline_training.storage import write_json
+from offline_training.learning.store import write_json
 
 UNKNOWN = {'train': 16, 'motorcycle': 17, 'bicycle': 18}
 """Label of the classes that training never sees."""
@@ -53,7 +53,7 @@ class BDDAnomaly:
     Raises:
         DataError: The split is unknown, or a list or a file that it names is missing; on reading
             also for unreadable, mismatched or wrongly labelled files, an unknown in a training
-            picture among them.
+            image among them.
     """
 
     class_names = tuple(name for name in CLASSES if name not in UNKNOWN)
@@ -75,11 +75,11 @@ class BDDAnomaly:
         self._unknown = split == 'test'
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        """Read picture `index` in the order of the list."""
+        """Read image `index` in the order of the list."""
         pair = self.files[index]
         table = _table(pair)
         if not self._unknown:
@@ -93,7 +93,7 @@ def write_split(root: Path) -> dict[str, int]:
     Reads every label file once, which takes minutes.
 
     Raises:
-        DataError: The pictures or labels are missing, unreadable or wrongly labelled, or one of
+        DataError: The images or labels are missing, unreadable or wrongly labelled, or one of
             the three splits would be empty.
     """
     root = Path(root)
@@ -105,7 +105,7 @@ def write_split(root: Path) -> dict[str, int]:
             chosen['anom' if unknown else name].append(pair)
     for name, pairs in chosen.items():
         if not pairs:
-            raise DataError(f'{root} has no picture for {name}.odgt: unpack the whole data set.')
+            raise DataError(f'{root} has no image for {name}.odgt: unpack the whole data set.')
     for name, pairs in chosen.items():
         write_json(root / f'{name}.odgt', [_entry(pair, root) for pair in pairs])
     return {name: len(pairs) for name, pairs in chosen.items()}
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f'error: {error}\n')
         return 2
     for name, count in counts.items():
-        sys.stdout.write(f'{name}.odgt: {count} pictures\n')
+        sys.stdout.write(f'{name}.odgt: {count} images\n')
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Pictures with one label each: CIFAR-10, CIFAR-100 and SVHN, read by torchvision."""
+"""Images with one label each: CIFAR-10, CIFAR-100 and SVHN, read by torchvision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHARES = {'train': (0.0, 0.8), 'val': (0.8, 1.0), 'test': (0.0, 1.0)}
 
 @dataclass(frozen=True, eq=False)
 class ClassificationSample:
-    """One picture, `image` uint8 RGB (H, W, 3), and its class, `label` = position in the list."""
+    """One image, `image` uint8 RGB (H, W, 3), and its class, `label` = position in the list."""
 
     image: UInt8Array
     label: int
@@ -30,8 +30,8 @@ class ClassificationSample:
 class TorchvisionSet:
     """One split of a set that torchvision knows; its files lie in `root` as torchvision has them.
 
-    val is the last fifth of the official training pictures (of CIFAR-10: data_batch_5), train the
-    others, test the official one. Pictures are 32x32. Nothing is downloaded; torchvision checks
+    val is the last fifth of the official training images (of CIFAR-10: data_batch_5), train the
+    others, test the official one. Images are 32x32. Nothing is downloaded; torchvision checks
     the checksum of every file before it reads it.
 
     Raises:
@@ -53,11 +53,11 @@ class TorchvisionSet:
         )
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> ClassificationSample:
-        """Return picture `index` in the order of the files."""
+        """Return image `index` in the order of the files."""
         image = np.ascontiguousarray(self._images[self._positions[index]], np.uint8)
         return ClassificationSample(image, self.labels[index], self.names[index])
 
@@ -88,7 +88,7 @@ OPENERS: dict[str, Callable[[Path, bool], _Parts]] = {
     'cifar100': partial(_open_cifar, CIFAR100),
     'svhn': _open_svhn,
 }
-"""What reads pictures, labels and class names of the official training or test part."""
+"""What reads images, labels and class names of the official training or test part."""
 
 
 def _check(path: Path, md5: str | None, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""Folders of pictures with a mask of what is unknown in them, as the public benchmarks have."""
+"""Folders of images with a mask of what is unknown in them, as the public benchmarks have."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AnomalyFolder:
     """`images/` with `labels_masks/` (0 normal, 1 or 2 anomaly, 255 ignore) or with `labels/`.
 
     The first is the layout of SegmentMeIfYouCan; where labels carry its ending
-    `_labels_semantic`, its coloured copies are passed over, and so are its pictures without
+    `_labels_semantic`, its coloured copies are passed over, and so are its images without
     labels, which the benchmark keeps back (all but `validation*`). The second is the layout of
     CamVid-OOD: CamVid labels, 11 void (ignored), 12 the pasted object.
 
@@ -55,11 +55,11 @@ class AnomalyFolder:
         self.names = tuple(pair.image.stem for pair in self.files)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> AnomalySample:
-        """Read picture `index` in order of names."""
+        """Read image `index` in order of names."""
         pair = self.files[index]
         image = read_image(pair.image)
         mask = map_labels(read_labels(pair.labels, image), self._table, pair.labels)

@@ -1,4 +1,4 @@
-"""A user's own training set: pictures, label pictures and a class list."""
+"""A user's own training set: images, label images and a class list."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class LabelledFolder:
         self._table |= dict.fromkeys([*void, VOID], VOID)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        """Read picture `index` in order of names."""
+        """Read image `index` in order of names."""
         pair = self.files[index]
         image = read_image(pair.image)
         labels = map_labels(read_labels(pair.labels, image), self._table, pair.labels)

@@ -1,4 +1,4 @@
-"""Lists of labelled pictures in the odgt format of the CAOS benchmark (StreetHazards, BDD)."""
+"""Lists of labelled images in the odgt format of the CAOS benchmark (StreetHazards, BDD)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def read_odgt(path: Path) -> list[FilePair]:
 
     The file is one JSON list of objects with `fpath_img` and `fpath_segm` (so the benchmark
     writes it) or one such object per line. `width` and `height` are not looked at: the
-    benchmark's scripts write 1280 and 720 whatever the picture is.
+    benchmark's scripts write 1280 and 720 whatever the image is.
 
     Raises:
         DataError: The file is no such list or empty, or a file that it lists is missing.
     """
     entries = _entries(path)
     if not entries:
-        raise DataError(f'{path} lists no pictures: unpack the data set again.')
+        raise DataError(f'{path} lists no images: unpack the data set again.')
     pairs = []
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict) or not all(isinstance(entry.get(k), str) for k in _KEYS):

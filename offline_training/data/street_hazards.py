@@ -1,4 +1,4 @@
-"""StreetHazards (Hendrycks et al. 2022, CAOS benchmark), CARLA pictures of 1280x720."""
+"""StreetHazards (Hendrycks et al. 2022, CAOS benchmark), CARLA images of 1280x720."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLASSES: dict[str, tuple[int, int, int]] = {
 benchmark trains and tests it as a class."""
 
 ANOMALY = len(CLASSES)
-"""13: the objects that only the test pictures show."""
+"""13: the objects that only the test images show."""
 
 _LISTS = {
     'train': ('train', 'train.odgt'),
@@ -48,7 +48,7 @@ class StreetHazards:
 
     Those are the folders of the two archives; the lists may also lie in `root` itself or in
     `root/streethazards_{train,test}/{train,test}`. Files hold the label plus 1, so 14 is the
-    anomaly, read as `anomaly_labels`. A sequence is a town (the folder of the picture); no town
+    anomaly, read as `anomaly_labels`. A sequence is a town (the folder of the image); no town
     is in two splits.
 
     Raises:
@@ -64,7 +64,7 @@ class StreetHazards:
         require_split(split, tuple(_LISTS), 'StreetHazards')
         self.files = read_odgt(_find_list(Path(root), *_LISTS[split]))
         self.sequences = tuple(pair.image.parent.name for pair in self.files)
-        # Every town numbers its pictures from the start.
+        # Every town numbers its images from the start.
         self.names = tuple(
             f'{town}_{pair.image.stem}'
             for town, pair in zip(self.sequences, self.files, strict=True)
@@ -73,11 +73,11 @@ class StreetHazards:
         self._table = {label + 1: label for label in range(last + 1)}
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        """Read picture `index` in the order of the list."""
+        """Read image `index` in the order of the list."""
         pair = self.files[index]
         image = read_image(pair.image)
         labels = map_labels(read_labels(pair.labels, image), self._table, pair.labels)

@@ -1,6 +1,6 @@
-"""WoodScape (Yogamani et al. 2019): fisheye pictures of 1280x966 with 9 classes, and soiled ones.
+"""WoodScape (Yogamani et al. 2019): fisheye images of 1280x966 with 9 classes, and soiled ones.
 
-The labels of the official test pictures are not public, so the splits here are cut from the
+The labels of the official test images are not public, so the splits here are cut from the
 labelled ones.
 """
 
@@ -52,7 +52,7 @@ class WoodScape:
 
     The archives may lie unpacked in a folder of their own name (`rgb_images/rgb_images`). If
     `root/{split}.txt` exists, one file name per line, it is the split (the omnidet lists of the
-    WoodScape repository are such); else the pictures are cut in order of names into the first
+    WoodScape repository are such); else the images are cut in order of names into the first
     70 % train, 15 % val, 15 % test. Void is read as 255: to learn "none of these" as the original
     papers do, set `backbone.train_void`. Frames are sampled and their drives not known.
 
@@ -80,11 +80,11 @@ class WoodScape:
         self._table = {0: VOID} | {label + 1: label for label in range(len(CLASSES))}
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        """Read picture `index` in order of names, or of the list."""
+        """Read image `index` in order of names, or of the list."""
         return _read(self.files[index], self._table)
 
 
@@ -119,11 +119,11 @@ class WoodScapeSoiling:
         self._table = {label: label for label in range(len(SOILING))}
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        """Read picture `index` in order of names."""
+        """Read image `index` in order of names."""
         return _read(self.files[index], self._table)
 
 
@@ -144,11 +144,11 @@ def _listed(files: list[FilePair], path: Path) -> list[FilePair]:
     by_name = {pair.image.name: pair for pair in files}
     lines = path.read_text(encoding='utf-8').split()
     if not lines:
-        raise DataError(f'{path} lists no pictures: fill or remove it.')
+        raise DataError(f'{path} lists no images: fill or remove it.')
     unknown = [line for line in lines if line not in by_name]
     if unknown:
         raise DataError(
-            f'{path} lists {unknown[0]}, which has no labels here (the official test pictures '
+            f'{path} lists {unknown[0]}, which has no labels here (the official test images '
             'have none): correct or remove the list.'
         )
     return [by_name[line] for line in lines]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from offline_training.detectors.base import Detector
 from offline_training.detectors.daain.detector import Daain
-from offline_training.detectors.dense_flow import DenseFlowDensity
-from offline_training.detectors.error_fusion import ErrorFusion
-from offline_training.detectors.latent_density import LaRED, LaREM
-from offline_training.detectors.layer_density.mahalanobis import Mahalanobis
-from offline_training.detectors.layer_density.residual_flow import ResidualFlow
-from offline_training.detectors.light_observer import LightObserver
-from offline_training.detectors.logit_scores import (
+from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
+from offline_training.detectors.error_fusion.error_fusion import ErrorFusion
+from offline_training.detectors.fused.monitor import Monitor
+from offline_training.detectors.larex.latent_density import LaRED, LaREM
+from offline_training.detectors.logit_scores.logit_scores import (
     Energy,
     MaxLogit,
     MaxSoftmax,
     PredictiveEntropy,
     VoidProbability,
 )
-from offline_training.detectors.mc_augmentation import McAugmentation
-from offline_training.detectors.mc_dropout import McDropBlock, McDropout
-from offline_training.detectors.monitor import Monitor
-from offline_training.detectors.obsnet import ObsNet
-from offline_training.detectors.odin import Odin
-from offline_training.detectors.standardized_max_logit import StandardizedMaxLogit
-from offline_training.detectors.weight_noise import WeightNoise
+from offline_training.detectors.logit_scores.odin import Odin
+from offline_training.detectors.logit_scores.standardized_max_logit import StandardizedMaxLogit
+from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis
+from offline_training.detectors.monte_carlo.mc_augmentation import McAugmentation
+from offline_training.detectors.monte_carlo.mc_dropout import McDropBlock, McDropout
+from offline_training.detectors.monte_carlo.weight_noise import WeightNoise
+from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.detectors.obsnet.obsnet import ObsNet
+from offline_training.detectors.residual_flow.residual_flow import ResidualFlow
 
 _CLASSES: tuple[type[Detector], ...] = (
     MaxSoftmax,

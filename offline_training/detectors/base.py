@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from offline_training.storage import StorageError, read_tensors, write_tensors
+from offline_training.data.frames import Frames
+from offline_training.learning.store import StorageError, read_tensors, write_tensors
+from offline_training.watched.base import Watched
 
 Level = Literal['pixel', 'frame']
 TOP_SHARE = 0.01
@@ -49,69 +48,6 @@ class DetectorSpec:
 
 class NotApplicableError(ValueError):
     """The watched network lacks what a detector needs; the message says what."""
-
-
-class TapNetwork(Protocol):
-    """A segmentation network or classifier whose inner activations can be looked at."""
-
-    def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return logits (B, C, H, W), or (B, C) of a classifier, and taps (B, C_i, H_i, W_i)."""
-
-
-class Watched(nn.Module):
-    """The frozen network that is watched, with its own normalisation.
-
-    Pictures are (B, H, W, 3) in 0..255 and model colour order, uint8, or float32 where a gradient
-    with respect to the pixels is wanted. Parameters never require gradients, and the network stays
-    in evaluation mode: batch statistics must not move while it is watched or attacked.
-    """
-
-    def __init__(self, network: nn.Module, normalize: nn.Module, num_classes: int):
-        super().__init__()
-        self.network = network.requires_grad_(False)
-        self.normalize = normalize
-        self.num_classes = num_classes
-        """Classes with labels; output channels beyond them are void."""
-        self.eval()
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever a parent module does."""
-        return super().train(False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network's weights are."""
-        return next(self.network.parameters()).device
-
-    def features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return logits (B, C, H, W) and the taps of pictures (B, H, W, 3)."""
-        logits, taps = self.network.features(self.normalize(images))  # type: ignore[operator]
-        return logits, taps
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits alone."""
-        return self.features(images)[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Frames:
-    """Decoded pictures of normal driving with their labels, as detectors are fitted on them.
-
-    `images` uint8 (H, W, 3) in model colour order, `labels` uint8 (H, W) with 255 = ignore. For a
-    classifier `labels` are uint8 scalars, arrays of shape ().
-    """
-
-    images: Sequence[NDArray[np.uint8]]
-    labels: Sequence[NDArray[np.uint8]]
-
-    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield pictures uint8 (B, H, W, 3) and labels int64 (B, H, W), in order."""
-        for start in range(0, len(self.images), size):
-            part = slice(start, start + size)
-            yield (
-                torch.from_numpy(np.stack(self.images[part])).to(device),
-                torch.from_numpy(np.stack(self.labels[part])).long().to(device),
-            )
 
 
 class Detector(nn.Module, ABC):
@@ -144,7 +80,7 @@ class Detector(nn.Module, ABC):
         """
 
     def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
-        """Return one score per picture (B,): the mean of the highest `TOP_SHARE` of its map."""
+        """Return one score per image (B,): the mean of the highest `TOP_SHARE` of its map."""
         return top_mean(self.score_map(watched, images))
 
     def save(self, path: Path) -> None:

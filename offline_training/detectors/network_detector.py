@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from offline_training.detectors.base import Detector, NotApplicableError, Watched, not_fitted
+from offline_training.detectors.base import Detector, NotApplicableError, not_fitted
+from offline_training.watched.base import Watched
 
 COUNT = 'num_batches_tracked'
 """Of batch normalisation, for training; nothing reads it afterwards."""
@@ -19,7 +20,7 @@ class NetworkDetector(Detector):
     """Base of detectors whose network is built when the watched one is met.
 
     A file is read without a watched network, so the weights are held as plain buffers; subclasses
-    give the shape of the network (`build`), train one and hand it to `keep`. Score one picture
+    give the shape of the network (`build`), train one and hand it to `keep`. Score one image
     before an export: tracing cannot build networks.
     """
 
@@ -31,7 +32,7 @@ class NetworkDetector(Detector):
 
     @abstractmethod
     def build(self, watched: Watched, height: int, width: int) -> nn.Module:
-        """Return the untrained network for pictures of this size; its weights are never used."""
+        """Return the untrained network for images of this size; its weights are never used."""
 
     def keep(self, network: nn.Module) -> None:
         """Hold the weights of a trained network."""
@@ -44,7 +45,7 @@ class NetworkDetector(Detector):
         )
 
     def network(self, watched: Watched, images: Tensor) -> nn.Module:
-        """Return the network for pictures (B, H, W, 3), in evaluation mode, without weights.
+        """Return the network for images (B, H, W, 3), in evaluation mode, without weights.
 
         Raises:
             RuntimeError: nothing has been fitted or loaded.

@@ -1,4 +1,4 @@
-"""How pictures go bad in the field: weather, darkness, lens, sensor; seeded, with a severity.
+"""How images go bad in the field: weather, darkness, lens, sensor; seeded, with a severity.
 
 Frame-level sets of anomalies, and a way to see how a monitor behaves as conditions degrade.
 """
@@ -92,7 +92,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
     'mud': Perturbation(
         mud,
         'optics',
-        'number of splashes; 1 hides about half of the picture',
+        'number of splashes; 1 hides about half of the image',
         f'{DIRTY_LENS}; LaREx',
     ),
     'soiling': Perturbation(
@@ -114,7 +114,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
 
 
 def perturb(name: str, image: Image, severity: float, seed: int) -> Image:
-    """Return a perturbed copy of a picture uint8 RGB (H, W, 3); the same seed, the same result.
+    """Return a perturbed copy of an image uint8 RGB (H, W, 3); the same seed, the same result.
 
     At one seed the change grows with `severity` in 0..1, and 0 changes nothing: a fog, not
     another fog, becomes denser.

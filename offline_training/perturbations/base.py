@@ -1,4 +1,4 @@
-"""What every perturbation is: a seeded, pure change of one picture with a severity from 0 to 1."""
+"""What every perturbation is: a seeded, pure change of one image with a severity from 0 to 1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Family = Literal['weather', 'light', 'sensor', 'optics', 'colour', 'geometry']
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One way in which a picture goes bad, with what a report needs to say about it."""
+    """One way in which an image goes bad, with what a report needs to say about it."""
 
     apply: Apply
     """`apply(rng, image, severity)`: uint8 RGB (H, W, 3) in, a new one of the same shape out."""

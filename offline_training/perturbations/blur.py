@@ -1,4 +1,4 @@
-"""Blur of the lens and of motion: one kernel over the whole picture, in linear light."""
+"""Blur of the lens and of motion: one kernel over the whole image, in linear light."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small canvas for what is out of focus: drawn coarse, enlarged to the picture."""
+"""A small canvas for what is out of focus: drawn coarse, enlarged to the image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SIDE = 240
 
 
 def canvas_size(image: Image) -> tuple[int, int]:
-    """Return height and width of the canvas for a picture (H, W, 3), never larger than it."""
+    """Return height and width of the canvas for an image (H, W, 3), never larger than it."""
     height, width = image.shape[:2]
     shrink = max(1.0, min(height, width) / SIDE)
     return max(1, round(height / shrink)), max(1, round(width / shrink))
 
 
 def enlarge(field: Field, image: Image) -> Field:
-    """Resize a field (h, w) or (h, w, 3) to the size of the picture."""
+    """Resize a field (h, w) or (h, w, 3) to the size of the image."""
     size = (image.shape[1], image.shape[0])
     return np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,4 +1,4 @@
-"""Depth proxy for pictures without depth: a straight street between two rows of houses."""
+"""Depth proxy for images without depth: a straight street between two rows of houses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lens flare: the sun in the picture, its veil, its star, and its ghosts in the lens."""
+"""Lens flare: the sun in the image, its veil, its star, and its ghosts in the lens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def lens_flare(rng: np.random.Generator, image: Image, severity: float) -> Image
 
     Around the sun lie a disk that saturates, a veil that falls off with the squared angle as
     stray light does, and a star with two rays per pair of aperture blades. Ghosts are images of
-    the aperture, coloured by the coatings, on the line from the sun through the picture's centre.
+    the aperture, coloured by the coatings, on the line from the sun through the image's centre.
 
     Source: Hullin et al., Physically-based real-time lens flare rendering, 2011; CIE 146
     (Stiles-Holladay veil, 1 / angle^2); Wu et al., How to train neural networks for flare

@@ -1,4 +1,4 @@
-"""Upside-down pictures: a camera mounted or decoded the wrong way."""
+"""Upside-down images: a camera mounted or decoded the wrong way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from offline_training.perturbations.base import Image, checked
 
 @checked
 def vertical_flip(rng: np.random.Generator, image: Image, severity: float) -> Image:
-    """Mirror the picture top to bottom; there is no half of it, so any severity above 0 does.
+    """Mirror the image top to bottom; there is no half of it, so any severity above 0 does.
 
     `rng` is not used.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline_training.fractal_noise import fractal_noise
 from offline_training.perturbations.base import Image, checked
 from offline_training.perturbations.depth import street_depth
 from offline_training.perturbations.light import ambient_light, to_display, to_linear
+from offline_training.synthesis.fractal_noise import fractal_noise
 
 DENSEST = 3.0 / 20
 """Extinction per metre at severity 1: a visibility of 20 m (Koschmieder: 3 / visibility)."""
@@ -23,7 +23,7 @@ def fog(rng: np.random.Generator, image: Image, severity: float) -> Image:
 
     The distance d is the street proxy of `depth.py`, the extinction beta grows with the square of
     `severity` to 0.15 per metre (visibility 20 m), patchy as in real fog. A comes from the
-    picture's own brightest parts.
+    image's own brightest parts.
 
     Source: Koschmieder 1924; Narasimhan and Nayar, Vision and the Atmosphere, 2002; patchy
     extinction as in Tarel et al., Vision Enhancement in Homogeneous and Heterogeneous Fog, 2012.

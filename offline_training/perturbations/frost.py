@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.fractal_noise import fractal_noise
 from offline_training.perturbations.base import Field, Image, checked
 from offline_training.perturbations.light import ambient_light, to_display, to_linear
+from offline_training.synthesis.fractal_noise import fractal_noise
 
 Vector = NDArray[np.float64]
 
@@ -27,10 +27,10 @@ ICE = np.array([0.93, 0.98, 1.06], np.float32)
 
 @checked
 def frost(rng: np.random.Generator, image: Image, severity: float) -> Image:
-    """Let ice ferns and rime cover the picture; `severity` is how long they have grown.
+    """Let ice ferns and rime cover the image; `severity` is how long they have grown.
 
     Stems start at the border, bend, and branch twice at 60 degrees as ice does; rime fills in
-    between. Ice shows the ambient light and a blurred picture of what is behind it. At 1 nearly
+    between. Ice shows the ambient light and a blurred image of what is behind it. At 1 nearly
     the whole window is covered.
 
     Source: effect named after Hendrycks and Dietterich, Benchmarking Neural Network Robustness

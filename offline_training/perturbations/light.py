@@ -19,7 +19,7 @@ _DISPLAY = np.rint(
 ).astype(np.uint8)
 BRIGHTEST = 0.05
 DIMMEST_AMBIENT = 0.2
-"""Linear. Fog, rain and dirt are lit by something even where the picture itself is all black."""
+"""Linear. Fog, rain and dirt are lit by something even where the image itself is all black."""
 
 
 def to_linear(image: Image) -> Field:

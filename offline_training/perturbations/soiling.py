@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.fractal_noise import fractal_noise
 from offline_training.perturbations.base import Field, Image, checked
 from offline_training.perturbations.canvas import canvas_size, enlarge
 from offline_training.perturbations.light import ambient_light, to_display, to_linear
+from offline_training.synthesis.fractal_noise import fractal_noise
 
 MUD = np.array([0.078, 0.053, 0.032], np.float32)
 DUST = np.array([0.42, 0.37, 0.3], np.float32)
@@ -26,7 +26,7 @@ def mud(rng: np.random.Generator, image: Image, severity: float) -> Image:
     """Throw mud at the lens: splashes, droplets around them, and runs below.
 
     Splashes arrive one after another as `severity` grows; at 1 they hide about half of the
-    picture. Light passes by Beer-Lambert's law, so thin rims are translucent, and everything is
+    image. Light passes by Beer-Lambert's law, so thin rims are translucent, and everything is
     out of focus because it sits on the lens.
 
     Source: Gu et al., Removing image artifacts due to dirty camera lenses and thin occluders,

@@ -52,7 +52,7 @@ def execute(args: argparse.Namespace) -> int:
     """Run the benchmark and print or write its figures."""
     from rich.console import Console
 
-    from ros2_ood_monitor.bench import bench
+    from ros2_ood_monitor.benchmarks.overhead import bench
 
     result = bench(args.bundle, args.backend, args.against, frames=args.frames)
     if args.json == '-':

@@ -27,7 +27,7 @@ def execute(args: argparse.Namespace) -> int:
     """Build every network's engine and name the files."""
     from rich.console import Console
 
-    from ros2_ood_monitor.engines.cache import build_engines
+    from ros2_ood_monitor.inference.engines.build import build_engines
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for engine in build_engines(args.bundle, 'tensorrt', console.print):

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path('runs/demo'),
         metavar='DIR',
-        help='bundle, pictures, bag and logs go here (runs/demo)',
+        help='bundle, images, bag and logs go here (runs/demo)',
     )
     parser.add_argument(
         '--domain-id', type=int, default=DOMAIN_ID, metavar='N', help=f'DDS domain ({DOMAIN_ID})'
@@ -71,7 +71,7 @@ def execute(args: argparse.Namespace) -> int:
         raise
     console.print()
     summarize(console, judgement, start_s)
-    console.print(f'overlay pictures and bag: {args.output}/alert_*.jpg {args.output}/demo.mcap')
+    console.print(f'overlay images and bag: {args.output}/alert_*.jpg {args.output}/demo.mcap')
     return 0 if judgement.passed else 1
 
 

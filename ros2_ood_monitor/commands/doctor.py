@@ -9,7 +9,7 @@ NAME = 'doctor'
 SUMMARY = 'what is there, what is missing, what to type'
 DESCRIPTION = (
     'Examines this machine (engines, middleware, socket buffers, disk) and, with --bundle, '
-    'loads a bundle and judges its self-test pictures with every engine found. '
+    'loads a bundle and judges its self-test images with every engine found. '
     'Exit code 0 if a monitor can run here, 1 if not.'
 )
 EXAMPLES = """\
@@ -30,7 +30,7 @@ def execute(args: argparse.Namespace) -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from ros2_ood_monitor.doctor import Verdict, able, examine, examine_bundle
+    from ros2_ood_monitor.commands.examination import Verdict, able, examine, examine_bundle
 
     findings = examine()
     fit = able(findings)

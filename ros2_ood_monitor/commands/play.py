@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ros2_ood_monitor.commands.bus import add_bus_arguments, join, stop_on_signals
+from ros2_ood_monitor.bus.command_line import add_bus_arguments, join, stop_on_signals
 
 NAME = 'play'
 SUMMARY = 'be a camera: publish a folder, video, bag or synthetic scenes'
@@ -40,8 +40,8 @@ def execute(args: argparse.Namespace) -> int:
     """Publish until the source ends or Ctrl-C."""
     from rich.console import Console
 
-    from ros2_ood_monitor.player import play
-    from ros2_ood_monitor.sources import open_source
+    from ros2_ood_monitor.recordings.player import play
+    from ros2_ood_monitor.recordings.sources import open_source
 
     source = open_source(args.source, args.rate, args.bag_topic)
     console = Console(highlight=False, stderr=True)

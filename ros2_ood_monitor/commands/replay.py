@@ -9,7 +9,7 @@ NAME = 'replay'
 SUMMARY = 'judge recorded images: same code path, no middleware, full speed'
 DESCRIPTION = (
     'Judges the images of SOURCE as the monitor would live, as fast as this machine can, and '
-    'writes a bag of ROS 2 messages, overlay pictures of alerts and the list of alerts.'
+    'writes a bag of ROS 2 messages, overlay images of alerts and the list of alerts.'
 )
 EXAMPLES = """\
 examples:
@@ -43,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--rate', type=float, metavar='HZ', help="images per second (the source's own, else 30)"
     )
     parser.add_argument(
-        '--pictures', type=int, default=200, metavar='N', help='at most N overlay pictures (200)'
+        '--overlays',
+        '--pictures',  # its name in 0.1
+        type=int,
+        default=200,
+        metavar='N',
+        help='at most N overlay images (200)',
     )
 
 
@@ -54,10 +59,10 @@ def execute(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from ros2_ood_monitor.bundle import ModelBundle
+    from ros2_ood_monitor.bundle.model_bundle import ModelBundle
     from ros2_ood_monitor.parameter_file import read_parameters
-    from ros2_ood_monitor.replay import replay
-    from ros2_ood_monitor.sources import open_source
+    from ros2_ood_monitor.recordings.replay import replay
+    from ros2_ood_monitor.recordings.sources import open_source
     from ros2_ood_monitor.supervision.config import SupervisionConfig
 
     config = None
@@ -68,7 +73,7 @@ def execute(args: argparse.Namespace) -> int:
     bundle = ModelBundle.load(args.bundle)
     source = open_source(args.source, args.rate, args.bag_topic)
     images = track(source, source.name, source.count, console=Console(stderr=True), transient=True)
-    summary = replay(bundle, images, args.output, args.backend, config, args.pictures)
+    summary = replay(bundle, images, args.output, args.backend, config, args.overlays)
     console = Console(highlight=False, markup=False)
     lines = summary.text().splitlines()
     for line in lines[:SHOWN]:

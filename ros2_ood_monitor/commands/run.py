@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ros2_ood_monitor.commands.bus import add_bus_arguments, join, stop_on_signals
+from ros2_ood_monitor.bus.command_line import add_bus_arguments, join, stop_on_signals
 
 if TYPE_CHECKING:
     from ros2_ood_monitor.parameters import Value
@@ -74,7 +74,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Value]:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the monitor until Ctrl-C; exit code 1 if its engines are beyond repair."""
-    from ros2_ood_monitor.bundle import ModelBundle
+    from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 
     values = parameters(args)
     bundle = ModelBundle.load(Path(str(values['bundle'])).expanduser())
@@ -83,7 +83,7 @@ def execute(args: argparse.Namespace) -> int:
     ):
         return run_ros(args, values)
 
-    from ros2_ood_monitor.middleware.node import run_monitor
+    from ros2_ood_monitor.node.monitor_node import run_monitor
 
     stop = stop_on_signals()
     middleware = join(args, 'ood_monitor')
@@ -103,7 +103,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def run_ros(args: argparse.Namespace, values: dict[str, Value]) -> int:
     """Hand over to the lifecycle node, configured and activated at once."""
-    from ros2_ood_monitor.middleware.ros import main
+    from ros2_ood_monitor.node.lifecycle_node import main
     from ros2_ood_monitor.parameters import PARAMETERS
 
     if args.domain_id is not None:

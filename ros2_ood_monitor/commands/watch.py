@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from ros2_ood_monitor.commands.bus import add_bus_arguments, join, stop_on_signals
+from ros2_ood_monitor.bus.command_line import add_bus_arguments, join, stop_on_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,8 +41,8 @@ def execute(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from ros2_ood_monitor.topics import ALERT
-    from ros2_ood_monitor.watcher import watch
+    from ros2_ood_monitor.messages.topics import ALERT
+    from ros2_ood_monitor.node.watcher import watch
 
     console = Console(highlight=False)
     stop = stop_on_signals()
@@ -77,7 +77,7 @@ def show(console: Console, alert: Alert) -> None:
     """Print one alert as a line."""
     from rich.markup import escape
 
-    from ros2_ood_monitor.commands.styles import STYLES
+    from ros2_ood_monitor.pages.state_styles import STYLES
 
     latched = ' (latched)' if alert.latched else ''
     console.print(

@@ -1,6 +1,6 @@
-"""The demo's camera process: publishes prepared pictures at their times, as a camera driver would.
+"""The demo's camera process: publishes prepared images at their times, as a camera driver would.
 
-Every picture sent is reported as one JSON line on standard output (`frame`, `steady_ns`), so that
+Every image sent is reported as one JSON line on standard output (`frame`, `steady_ns`), so that
 delays are counted from what was really sent.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ros2_ood_monitor.commands.bus import stop_on_signals
+from ros2_ood_monitor.bus.command_line import stop_on_signals
+from ros2_ood_monitor.bus.dds import DdsMiddleware
 from ros2_ood_monitor.demo.schedule import Schedule
 from ros2_ood_monitor.frame import Header, RawImage, Stamp
-from ros2_ood_monitor.middleware.dds import DdsMiddleware
-from ros2_ood_monitor.topics import camera_output
+from ros2_ood_monitor.messages.topics import camera_output
 
 FRAME_ID = 'camera_optical'
 CAMERA = camera_output('image')
@@ -30,16 +30,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Publish from the moment `--start-ns` on; joins in the middle if that has passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--schedule', type=Path, required=True)
-    parser.add_argument('--pictures', type=Path, required=True)
-    parser.add_argument('--start-ns', type=int, required=True, help='steady clock of picture 0')
+    parser.add_argument('--images', type=Path, required=True)
+    parser.add_argument('--start-ns', type=int, required=True, help='steady clock of image 0')
     parser.add_argument('--domain-id', type=int, required=True)
     args = parser.parse_args(argv)
     schedule = Schedule.load(args.schedule)
-    pictures = np.load(args.pictures, mmap_mode='r')
+    images = np.load(args.images, mmap_mode='r')
     stop = stop_on_signals()
     middleware = DdsMiddleware('demo_camera', domain_id=args.domain_id)
     try:
-        publish(schedule, pictures, args.start_ns, middleware, stop)
+        publish(schedule, images, args.start_ns, middleware, stop)
     finally:
         middleware.close()
     return 0
@@ -47,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def publish(
     schedule: Schedule,
-    pictures: np.ndarray,
+    images: np.ndarray,
     start_ns: int,
     middleware: DdsMiddleware,
     stop: threading.Event,
 ) -> None:
-    """Send every picture that is still due, each at its time, until `stop`."""
+    """Send every image that is still due, each at its time, until `stop`."""
     period_ns = 1e9 / schedule.fps
     due = int((time.monotonic_ns() - start_ns) / period_ns) + 1
     first = schedule.resume(max(0, due))
@@ -60,7 +60,7 @@ def publish(
     for frame in range(first, schedule.frames):
         if stop.wait(max(0.0, (start_ns + frame * period_ns - time.monotonic_ns()) / 1e9)):
             return
-        image = np.ascontiguousarray(pictures[schedule.picture(frame)])
+        image = np.ascontiguousarray(images[schedule.image(frame)])
         header = Header(Stamp.from_ns(time.time_ns()), FRAME_ID)
         height, width, channels = image.shape
         steady_ns = time.monotonic_ns()

@@ -22,7 +22,7 @@ READY_S = 120.0
 """How long the monitor may take to load its engines on a slow machine."""
 
 LEAD_S = 3.0
-"""From starting the camera process to its first picture."""
+"""From starting the camera process to its first image."""
 
 RESTART_S = 2.0
 """How long before the end of a death the camera is started again: it needs time to load."""
@@ -45,18 +45,18 @@ def run_demo(
 ) -> tuple[Judgement, float]:
     """Run camera and monitor as processes and return the judgement and the camera's start time.
 
-    Leaves schedule, logs, overlay pictures and bag in `folder`. Raises DemoError if a process
+    Leaves schedule, logs, overlay images and bag in `folder`. Raises DemoError if a process
     dies on its own. Whatever happens, both processes are stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob('alert_*.jpg'), *folder.glob('*.log')):
         old.unlink()
     schedule.save(folder / 'schedule.json')
-    pictures = folder / 'camera.npy'
+    images = folder / 'camera.npy'
     with ExitStack() as stack:
-        stack.callback(pictures.unlink, missing_ok=True)
-        drawn = render(schedule, pictures)
-        for _ in track(drawn, 'drawing the camera pictures', schedule.frames, console=console):
+        stack.callback(images.unlink, missing_ok=True)
+        drawn = render(schedule, images)
+        for _ in track(drawn, 'drawing the camera images', schedule.frames, console=console):
             pass
         observer = Observer(domain_id, folder / 'demo.mcap', folder)
         stack.callback(observer.close)
@@ -65,7 +65,7 @@ def run_demo(
         wait_until_ready(observer, monitor)
         start_s = time.monotonic() + LEAD_S
         camera = Camera(
-            folder / 'schedule.json', pictures, start_s, domain_id, folder / 'camera.log'
+            folder / 'schedule.json', images, start_s, domain_id, folder / 'camera.log'
         )
         stack.callback(camera.stop)
         camera.start()
@@ -96,7 +96,7 @@ def start_monitor(bundle: Path, domain_id: int, folder: Path) -> Process:
 
 
 def wait_until_ready(observer: Observer, monitor: Process) -> None:
-    """Wait for the heartbeat to say that only a picture is missing."""
+    """Wait for the heartbeat to say that only an image is missing."""
     deadline = time.monotonic() + READY_S
     while not observer.causes or 'loading' in observer.causes:
         monitor.require_running()
@@ -106,7 +106,7 @@ def wait_until_ready(observer: Observer, monitor: Process) -> None:
 
 
 class Performance:
-    """The part with pictures: kills and revives the camera, reports, until the last picture."""
+    """The part with images: kills and revives the camera, reports, until the last image."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Performance:
         self._transitions: list[Transition] = []
 
     def run(self) -> None:
-        """Return when the camera has sent its last picture."""
+        """Return when the camera has sent its last image."""
         last = self._schedule.frames - 1
         while not any(one.frame == last for one in self._camera.sent[-1:]):
             self._do_harm(time.monotonic() - self._start_s)
@@ -158,7 +158,7 @@ class Performance:
                 announce_event(self._console, one, self._start_s)
 
     def _do_harm(self, now_s: float) -> None:
-        # Between two pictures, so that it is clear which one was the last.
+        # Between two images, so that it is clear which one was the last.
         early_s = 0.5 / self._schedule.fps
         for event in self._schedule.events:
             if event.kind is not EventKind.DEATH:

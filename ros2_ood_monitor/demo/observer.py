@@ -1,4 +1,4 @@
-"""What a user of the monitor sees: subscribes to its topics over DDS, records, keeps pictures."""
+"""What a user of the monitor sees: subscribes to its topics over DDS, records, keeps images."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ros2_ood_monitor import topics
 from ros2_ood_monitor.alert import State
+from ros2_ood_monitor.bus.dds import DdsMiddleware
 from ros2_ood_monitor.demo.judgement import Transition
 from ros2_ood_monitor.frame import RawCompressedImage
-from ros2_ood_monitor.interfaces import DiagnosticArray
-from ros2_ood_monitor.messages import alerts_from_message
-from ros2_ood_monitor.middleware.dds import DdsMiddleware
-from ros2_ood_monitor.recorder import McapWriter
+from ros2_ood_monitor.messages import topics
+from ros2_ood_monitor.messages.conversions import alerts_from_message
+from ros2_ood_monitor.messages.types import DiagnosticArray
+from ros2_ood_monitor.recordings.mcap_writer import McapWriter
 
 RECORDED = (
     topics.camera_input(),
@@ -34,13 +34,13 @@ RECORDED = (
 class Observer:
     """Subscribes as any ROS 2 node would; all callbacks come on the one receiving thread."""
 
-    def __init__(self, domain_id: int, bag: Path, pictures: Path) -> None:
+    def __init__(self, domain_id: int, bag: Path, images: Path) -> None:
         self.transitions: queue.SimpleQueue[Transition] = queue.SimpleQueue()
         self.causes: frozenset[str] = frozenset()
         """Codes of the newest alert's causes; empty before the first alert."""
         self._alerts = 0
         self._state: State | None = None
-        self._pictures = pictures
+        self._images = images
         self._wanted: str | None = None
         self._writer = McapWriter(bag)
         self._middleware = DdsMiddleware('demo_observer', domain_id=domain_id)
@@ -69,7 +69,7 @@ class Observer:
                 self._wanted = f'alert_{self._alerts}.jpg'
 
     def _keep(self, overlay: RawCompressedImage, name: str) -> None:
-        path = self._pictures / name
+        path = self._images / name
         path.write_bytes(overlay.data.tobytes())
         self._wanted = None
 

@@ -74,15 +74,15 @@ class Camera:
     """The camera process, which can be killed and started again; remembers what was sent."""
 
     def __init__(
-        self, schedule: Path, pictures: Path, start_s: float, domain_id: int, log: Path
+        self, schedule: Path, images: Path, start_s: float, domain_id: int, log: Path
     ) -> None:
         self._arguments = (
             '-m',
             'ros2_ood_monitor.demo.camera',
             '--schedule',
             str(schedule),
-            '--pictures',
-            str(pictures),
+            '--images',
+            str(images),
             '--start-ns',
             str(round(start_s * 1e9)),
             '--domain-id',
@@ -95,7 +95,7 @@ class Camera:
         self._reader: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the process; it sends every picture that is due from now on."""
+        """Start the process; it sends every image that is due from now on."""
         self._process = Process('camera', self._arguments, self._log)
         output = self._process.popen.stdout
         assert output is not None
@@ -112,7 +112,7 @@ class Camera:
 
     @property
     def sent(self) -> list[Sent]:
-        """Every picture sent so far, by all incarnations of the camera."""
+        """Every image sent so far, by all incarnations of the camera."""
         with self._lock:
             return list(self._sent)
 

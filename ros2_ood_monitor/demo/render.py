@@ -1,4 +1,4 @@
-"""Draw the demo camera's pictures ahead of time, so that its process only has to send them."""
+"""Draw the demo camera's images ahead of time, so that its process only has to send them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ros2_ood_monitor.scenes import AnomalyEvent, SceneGenerator
 
 CLIP = 0
 COVER = 0.08
-"""Share of the picture an anomaly covers when it drops onto the road, some ten metres ahead."""
+"""Share of the image an anomaly covers when it drops onto the road, some ten metres ahead."""
 
 
 def render(schedule: Schedule, path: Path) -> Iterator[int]:
@@ -23,10 +23,10 @@ def render(schedule: Schedule, path: Path) -> Iterator[int]:
         if event.kind is EventKind.ANOMALY
     ]
     shape = (schedule.frames, schedule.height, schedule.width, 3)
-    pictures = np.lib.format.open_memmap(path, mode='w+', dtype=np.uint8, shape=shape)
+    images = np.lib.format.open_memmap(path, mode='w+', dtype=np.uint8, shape=shape)
     generator = SceneGenerator(schedule.seed, schedule.width, schedule.height)
     clip = generator.clip(CLIP, schedule.frames, schedule.fps, anomalies=events)
     for index, frame in enumerate(clip):
-        pictures[index] = frame.image
+        images[index] = frame.image
         yield index + 1
-    pictures.flush()
+    images.flush()

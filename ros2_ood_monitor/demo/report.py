@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ros2_ood_monitor.commands.styles import STYLES
 from ros2_ood_monitor.demo.judgement import Judgement, Transition, answers
 from ros2_ood_monitor.demo.truth import Injected
+from ros2_ood_monitor.pages.state_styles import STYLES
 
 
 def announce_event(console: Console, one: Injected, origin_s: float) -> None:

@@ -19,7 +19,7 @@ class EventKind(Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """Something injected, in seconds after the camera's first picture.
+    """Something injected, in seconds after the camera's first image.
 
     `what` is for the table; `subject` names the anomaly for the scene generator.
     """
@@ -59,7 +59,7 @@ class Schedule:
 
     @property
     def frames(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return round(self.duration_s * self.fps)
 
     def first_frame(self, event: Event) -> int:
@@ -70,8 +70,8 @@ class Schedule:
         """Return the first frame after the event."""
         return math.ceil(event.end_s * self.fps - 1e-6)
 
-    def picture(self, frame: int) -> int:
-        """Return which picture is sent as `frame`: during a freeze, the one before it began."""
+    def image(self, frame: int) -> int:
+        """Return which image is sent as `frame`: during a freeze, the one before it began."""
         for event in self.events:
             if event.kind is EventKind.FREEZE:
                 first = self.first_frame(event)

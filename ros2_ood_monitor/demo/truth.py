@@ -31,8 +31,8 @@ def injected(
 ) -> list[Injected]:
     """Return every event that has begun.
 
-    An anomaly or a freeze begins with its first picture; a death when the process was killed,
-    which `killed` tells. Each ends with the first picture after it.
+    An anomaly or a freeze begins with its first image; a death when the process was killed,
+    which `killed` tells. Each ends with the first image after it.
     """
 
     def first(frame: int) -> float:

@@ -231,7 +231,7 @@ _SPINNING = frozenset({'star', 'spiral', 'ball', 'donut', 'crystal', 'scribble'}
 class Intruder:
     """One anomaly on its way: drops onto the road far ahead, comes nearer until it is passed.
 
-    `aspect` is picture width over height; with it the distance is such that the anomaly covers
+    `aspect` is image width over height; with it the distance is such that the anomaly covers
     what AnomalyEvent promises from its first frame on.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The picture being painted: a pinhole camera above a flat road, painted back to front.
+"""The image being painted: a pinhole camera above a flat road, painted back to front.
 
 Metres: x to the right, z ahead of the camera, height above the road. Angles of yaw and pitch are
-small, so they shift the picture instead of turning it.
+small, so they shift the image instead of turning it.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Canvas:
         rows, columns = texture.shape[:2]
         cos, sin = math.cos(angle), math.sin(angle)
         scale_x, scale_y = columns / (right - left), rows / (bottom - top)
-        # Inverse map: picture -> centre of the box -> turned -> texture.
+        # Inverse map: image -> centre of the box -> turned -> texture.
         from_x, from_y = x0 + 0.5 - (left + right) / 2, y0 + 0.5 - (top + bottom) / 2
         matrix = np.array(
             [

@@ -35,7 +35,7 @@ class SceneGenerator:
     pixels in a hundred otherwise.
 
     Raises:
-        ValueError: The seed is negative or the picture smaller than 32x24.
+        ValueError: The seed is negative or the image smaller than 32x24.
     """
 
     def __init__(self, seed: int, width: int, height: int) -> None:

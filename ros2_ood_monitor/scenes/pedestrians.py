@@ -1,4 +1,4 @@
-"""People who walk, as a short cycle of pictures."""
+"""People who walk, as a short cycle of images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SKIN: tuple[Color, ...] = ((222, 184, 156), (190, 144, 112), (132, 92, 68), (94
 
 @lru_cache(maxsize=VARIANTS)
 def pedestrian(variant: int) -> tuple[Sprite, ...]:
-    """Return the PHASES pictures of one person's step."""
+    """Return the PHASES images of one person's step."""
     rng = stream('pedestrian', variant)
     top, legs, skin, hair, shoes = (
         vary(rng, choice[pick(rng, len(choice))], 0.2)

@@ -27,8 +27,8 @@ class SceneFrame:
 class AnomalyEvent:
     """Something unknown is in view from `start_s` for `duration_s` seconds of a clip.
 
-    It is in the picture exactly in the frames with start_s <= t < start_s + duration_s. `cover`
-    is about the share of the picture that it covers when it appears, 0.008 to 0.1; it grows while
+    It is in the image exactly in the frames with start_s <= t < start_s + duration_s. `cover`
+    is about the share of the image that it covers when it appears, 0.008 to 0.1; it grows while
     it comes nearer and never covers less than 0.6 %. `kind` is a name from `anomalies.KINDS` or
     `anomalies.VALIDATION_KINDS`; None draws one of `anomalies.KINDS`.
 

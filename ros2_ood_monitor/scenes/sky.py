@@ -27,7 +27,7 @@ KINDS = tuple(_SKIES)
 
 @lru_cache(maxsize=VARIANTS * len(_SKIES))
 def panorama(kind: str, variant: int) -> UInt8Array:
-    """Return a sky as uint8 RGBA; its foot is the horizon, it is two pictures wide."""
+    """Return a sky as uint8 RGBA; its foot is the horizon, it is two images wide."""
     rng = stream('sky', kind, variant)
     top, foot, cloud, cover_range = _SKIES[kind]
     rows, columns = 256, 720

@@ -1,4 +1,4 @@
-"""Textures with a real-world size that the canvas puts into the picture."""
+"""Textures with a real-world size that the canvas puts into the image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 
 class Sprite:
-    """A flat picture of `width` x `height` metres with transparency and one class label.
+    """A flat image of `width` x `height` metres with transparency and one class label.
 
     Colours are kept premultiplied by alpha, so that shrinking and blending leave no rims.
     """

@@ -18,7 +18,7 @@ _MARGIN = 64
 
 @dataclass(frozen=True)
 class Weather:
-    """What a clip's pictures have in common."""
+    """What a clip's images have in common."""
 
     sky: str
     """Kind of sky, one of `sky.KINDS`."""
@@ -84,7 +84,7 @@ def draw_weather(rng: np.random.Generator) -> Weather:
 
 
 class Atmosphere:
-    """Turns what was painted into what the camera delivers, for one size of picture."""
+    """Turns what was painted into what the camera delivers, for one size of image."""
 
     def __init__(self, weather: Weather, width: int, height: int) -> None:
         self.weather = weather
@@ -110,7 +110,7 @@ class Atmosphere:
         self._tone: UInt8Array = np.clip(tone * 255, 0, 255).astype(np.uint8)
 
     def expose(self, canvas: Canvas, rng: np.random.Generator) -> UInt8Array:
-        """Return the picture as uint8 RGB; `rng` draws this frame's noise and rain."""
+        """Return the image as uint8 RGB; `rng` draws this frame's noise and rain."""
         scene = cv2.cvtColor(canvas.rgba, cv2.COLOR_RGBA2RGB)
         clear = self._clear[canvas.depth]
         seen = cv2.blendLinear(scene, self._haze, clear, 1 - clear)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ros2_ood_monitor.manifest import Alarm
+from ros2_ood_monitor.bundle.manifest import Alarm
 
 DRAIN_S = 0.1
 """Evidence above the threshold is capped to what this many seconds of zero scores drain."""

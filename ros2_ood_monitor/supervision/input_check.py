@@ -1,4 +1,4 @@
-"""Is the camera's picture fit to be judged? Stamps, size, exposure and signs of life."""
+"""Is the camera's image fit to be judged? Stamps, size, exposure and signs of life."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ros2_ood_monitor.frame import RawCompressedImage, RawImage, UInt8Array
 from ros2_ood_monitor.supervision.config import SupervisionConfig
-from ros2_ood_monitor.supervision.image_decoding import InputFault, check_image, decode_compressed
+from ros2_ood_monitor.supervision.decoding import InputFault, check_image, decode_compressed
 
 __all__ = ['InputCheck', 'InputFault', 'check_image', 'decode_compressed']
 

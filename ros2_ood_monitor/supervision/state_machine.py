@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ros2_ood_monitor.alert import Alert, Cause, State
+from ros2_ood_monitor.bundle.manifest import Alarm
 from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Header
-from ros2_ood_monitor.manifest import Alarm
 from ros2_ood_monitor.supervision.clock import Clock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.cusum import Cusum
-from ros2_ood_monitor.supervision.image_decoding import InputFault
+from ros2_ood_monitor.supervision.decoding import InputFault
 from ros2_ood_monitor.supervision.region_streaks import RegionStreaks
 
 PHASES: Mapping[str, Cause | None] = {

@@ -25,7 +25,7 @@ from offline_training.compare.report.sections import (
 )
 from offline_training.compare.report.standings import Standings, group_title
 from offline_training.compare.report.tables import detector_table, heat_table, protocol_table
-from offline_training.storage import write_text
+from offline_training.learning.store import write_text
 
 PANELS = {
     'attacks': ('Attacks', 'One frame, perturbed and attacked, and what the network sees.'),
@@ -56,7 +56,7 @@ def write_report(
         table: what `table.json` holds; measures in 0..1, missing ones None.
         curves: per set and detector `roc`, `pr` (points, positive = anomaly), `histogram` and
             `reliability`.
-        panels: rows of pictures, in the order they are shown.
+        panels: rows of images, in the order they are shown.
     """
     write_text(path, report_html(table, curves, panels))
 

@@ -52,7 +52,7 @@ document.addEventListener('click', event => {
     if (other.dataset.detector === name) other.classList.add('marked');
   }
 });
-// Enlarge: a click on a row of pictures makes them as wide as the page.
+// Enlarge: a click on a row of images makes them as wide as the page.
 for (const row of document.querySelectorAll('.panel .row')) {
   row.addEventListener('click', () => row.classList.toggle('large'));
 }

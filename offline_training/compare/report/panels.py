@@ -1,4 +1,4 @@
-"""One row of pictures in the comparison report."""
+"""One row of images in the comparison report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Pictures side by side: a frame, its truth and maps, or a frame and its attacks."""
+    """Images side by side: a frame, its truth and maps, or a frame and its attacks."""
 
     title: str
-    """May be empty where the pictures' own labels say all."""
+    """May be empty where the images' own labels say all."""
     caption: str
     kind: Literal['attacks', 'best', 'worst']
     images: list[tuple[str, NDArray[np.uint8]]]

@@ -29,7 +29,7 @@ KINDS = {'errors': ('correct', 'wrong or unknown')}
 OWN_BEST = 8
 """Colour number of a set's best detector where it is not among the best of the group."""
 WIDEST = 640
-"""Pictures are shrunk to this many columns."""
+"""Images are shrunk to this many columns."""
 QUALITY = 82
 
 
@@ -241,10 +241,10 @@ def segmentation(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def panel_figures(panels: Sequence[Panel]) -> str:
-    """Return rows of pictures, each with its label."""
+    """Return rows of images, each with its label."""
     parts = []
     for panel in panels:
-        pictures = ''.join(
+        shown = ''.join(
             f'<div><img alt="{escape(f"{panel.title} {label}".strip())}" src="{_data_uri(image)}" '
             f'width="{image.shape[1]}" height="{image.shape[0]}">'
             f'<span>{escape(label)}</span></div>'
@@ -253,13 +253,13 @@ def panel_figures(panels: Sequence[Panel]) -> str:
         heading = f'<b>{escape(panel.title)}</b> {escape(panel.caption)}' if panel.title else ''
         parts.append(
             f'<figure class="panel"><figcaption>{heading}</figcaption>'
-            f'<div class="row">{pictures}</div></figure>'
+            f'<div class="row">{shown}</div></figure>'
         )
     return ''.join(parts)
 
 
 def _data_uri(image: Any) -> str:
-    """Return an RGB picture as an embedded WebP file: a third of a JPEG's size on flat maps."""
+    """Return an RGB image as an embedded WebP file: a third of a JPEG's size on flat maps."""
     if image.shape[1] > WIDEST:
         rows = max(1, round(image.shape[0] * WIDEST / image.shape[1]))
         image = cv2.resize(image, (WIDEST, rows), interpolation=cv2.INTER_AREA)

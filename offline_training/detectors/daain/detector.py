@@ -1,4 +1,4 @@
-"""DAAIN as a detector: one score per picture from one pass of the watched network."""
+"""DAAIN as a detector: one score per image from one pass of the watched network."""
 
 from __future__ import annotations
 
@@ -9,24 +9,19 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from offline_training.detectors.base import (
-    Detector,
-    DetectorSpec,
-    Frames,
-    Watched,
-    frame_only,
-    not_fitted,
-)
+from offline_training.data.frames import Frames
+from offline_training.detectors.base import Detector, DetectorSpec, frame_only, not_fitted
 from offline_training.detectors.daain.classifiers import ClassifierKind, build_classifier
 from offline_training.detectors.daain.flows import FlowKind, build_flow
 from offline_training.detectors.daain.recording import Layers, Tap, activation_shapes
 from offline_training.detectors.daain.sampling_key import SamplingKey, draw_key
 from offline_training.detectors.daain.scorer import SampleScorer
 from offline_training.detectors.daain.training import FlowHistory
-from offline_training.storage import StorageError
+from offline_training.learning.store import StorageError
+from offline_training.watched.base import Watched
 
 BATCH = 4
-"""Pictures per pass while fitting."""
+"""Images per pass while fitting."""
 HIDDEN = {
     'glow_linear': 10,
     'gin_linear': 10,
@@ -168,7 +163,7 @@ class Daain(Detector):
         return logits, score
 
     def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
-        """Return one score per picture, (B,)."""
+        """Return one score per image, (B,)."""
         return self.predict(watched, images)[1]
 
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
@@ -191,7 +186,7 @@ class Daain(Detector):
 
 
 class DaainGraph(nn.Module):
-    """Pictures uint8 (B, H, W, 3) to logits and scores (B,), in the form that is exported."""
+    """Images uint8 (B, H, W, 3) to logits and scores (B,), in the form that is exported."""
 
     def __init__(self, detector: Daain, watched: Watched):
         super().__init__()

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from offline_training.detectors.flow import position
+from offline_training.detectors.dense_flow.flow import position
 
 FlowKind = Literal['glow_linear', 'gin_linear', 'glow_1x1', 'gin_1x1', 'conditional']
 CLAMP = 2.0
@@ -165,7 +165,7 @@ class AffineFlow(Flow):
 
 
 class ConditionalFlow(Flow):
-    """Multi-scale flow conditioned on where in the picture a cell of the grid lies.
+    """Multi-scale flow conditioned on where in the image a cell of the grid lies.
 
     A quarter of the blocks at the grid's resolution, the others at half of it (invertible
     downsampling: 2x2 cells to channels), both with 3x3 convolutions; then a quarter of the

@@ -87,7 +87,7 @@ def gridify(
 ) -> NDArray[np.int64]:
     """Arrange points (N, 3) = (channel, y, x) as a grid of indices into them, (K, rows, columns).
 
-    Every cell of the picture of `size` (height, width) gives K points, in order of their channel;
+    Every cell of the image of `size` (height, width) gives K points, in order of their channel;
     K is the smallest count of all cells, and fuller cells leave out points evenly.
 
     Raises:

@@ -80,7 +80,7 @@ def recording(
 def activation_shapes(
     network: nn.Module, run: Callable[[], object], tap: Tap, layers: Layers
 ) -> Mapping[str, Shape]:
-    """Return (C, H, W) of every activation by name while `run` sends one picture through.
+    """Return (C, H, W) of every activation by name while `run` sends one image through.
 
     Raises:
         NotApplicableError: the network has no such activation.
@@ -88,7 +88,7 @@ def activation_shapes(
     shapes: dict[str, Shape] = {}
 
     def see(name: str, activation: Tensor) -> None:
-        # Some networks fold patches into the batch; those have no place in a picture's sample.
+        # Some networks fold patches into the batch; those have no place in an image's sample.
         if len(activation) == 1:
             channels, height, width = activation.shape[1:]
             shapes[name] = (channels, height, width)

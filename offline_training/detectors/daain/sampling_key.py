@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from offline_training.detectors.base import Watched
 from offline_training.detectors.daain.poisson_disc import gridify, poisson_disc
 from offline_training.detectors.daain.recording import Layers, Shape, Tap, recording
-from offline_training.storage import StorageError
+from offline_training.learning.store import StorageError
+from offline_training.watched.base import Watched
 
 VERSION = 1
 SEARCHES = 8
@@ -27,7 +27,7 @@ NEAR_ENOUGH = 0.02
 class SamplingKey(nn.Module):
     """Blue-noise sample of the space of all activations as one index table per layer.
 
-    The space stacks the activations of all layers, brought to the picture's size by
+    The space stacks the activations of all layers, brought to the image's size by
     nearest-neighbour upsampling: axes (channel, y, x). That stack is never built: a point is the
     activation (channel, y * h // H, x * w // W) of its layer, and sampling is a gather. Whoever
     knows the key can hide from the detector, so keep it as secret as a password.
@@ -100,7 +100,7 @@ class SamplingKey(nn.Module):
         if tuple(activation.shape[1:]) != self.shapes[name]:
             raise ValueError(
                 f'{name} has activations {tuple(activation.shape[1:])} but the sampling key was '
-                f'drawn for {self.shapes[name]}; give pictures of the size of fitting, or fit anew'
+                f'drawn for {self.shapes[name]}; give images of the size of fitting, or fit anew'
             )
         channel, row, column = self.table[:, self.parts[name]]
         if not torch.compiler.is_compiling():
@@ -111,7 +111,7 @@ class SamplingKey(nn.Module):
         return activation.flatten(1).index_select(1, (channel * height + row) * width + column)
 
     def sample(self, watched: Watched, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Run `watched` on pictures (B, H, W, 3); return its logits and the sample (B, N).
+        """Run `watched` on images (B, H, W, 3); return its logits and the sample (B, N).
 
         Raises:
             ValueError: the network differs from the one the key was drawn for.
@@ -166,7 +166,7 @@ def draw_key(
     points: int = 1000,
     grid: tuple[int, int] | None = None,
 ) -> SamplingKey:
-    """Draw the key for activations of `shapes` (C, h, w) and pictures of `size` (H, W).
+    """Draw the key for activations of `shapes` (C, h, w) and images of `size` (H, W).
 
     The distance counts raw indices, channels included. With `radius=None` it is searched so that
     about `points` distinct activations are taken, at most half of all there are. `grid` (rows,

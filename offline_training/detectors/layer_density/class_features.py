@@ -39,7 +39,7 @@ def class_means(tap: Tensor, labels: Tensor, num_classes: int, min_share: float)
 def frame_means(tap: Tensor, class_known: bool) -> Pooled:
     """Average a tap (B, C, h, w) over the frame.
 
-    A segmented frame is one known class of its own. The class of a classifier's picture is not
+    A segmented frame is one known class of its own. The class of a classifier's image is not
     known (Lee et al. 2018: the nearest one counts).
     """
     values = tap.mean(dim=(2, 3))[:, None]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from offline_training.detectors.base import Frames
+from offline_training.data.frames import Frames
 
 HELD_OUT = 4
 """One quarter of the frames is held out."""
@@ -39,7 +39,7 @@ def thinned(chosen: Indices, most: int) -> Indices:
     return chosen[places.round().astype(np.intp)]
 
 
-def pictures(
+def chosen_batches(
     frames: Frames, chosen: Indices, size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the chosen frames as `Frames.batches` does, reading no others."""

@@ -12,23 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from offline_training.attacks.gradient_sign import channels_first, fgsm
-from offline_training.detectors.base import (
-    Detector,
-    Frames,
-    NotApplicableError,
-    Watched,
-    not_fitted,
-)
+from offline_training.data.frames import Frames
+from offline_training.detectors.base import Detector, NotApplicableError, not_fitted
 from offline_training.detectors.layer_density.class_density import ClassDensity
 from offline_training.detectors.layer_density.class_features import (
     Pooled,
     class_means,
     frame_means,
 )
-from offline_training.detectors.layer_density.held_out import Indices, pictures, thinned
+from offline_training.detectors.layer_density.held_out import Indices, chosen_batches, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
-from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
-from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
+from offline_training.detectors.mahalanobis.tied_gaussian import ClassMoments, TiedGaussian
+from offline_training.detectors.residual_flow.residual_couplings import ClassCouplings
+from offline_training.watched.base import Watched
 
 Weighing = Literal['regression', 'mean']
 PART = 256
@@ -189,7 +185,7 @@ class LayerDensities(Detector):
         """
         batches: list[list[Vectors]] = []
         size = self.settings['batch_size']
-        for images, labels in pictures(frames, chosen, size, watched.device):
+        for images, labels in chosen_batches(frames, chosen, size, watched.device):
             with torch.no_grad():
                 logits, taps = watched.features(images)
                 layers = self.pool(logits, taps, watched.num_classes)
@@ -275,7 +271,7 @@ class LayerDensities(Detector):
         device = watched.device
         normal, attacked = [], []
         attack = thinned(chosen, VALIDATION_FRAMES)
-        for images, _ in pictures(frames, attack, self.settings['batch_size'], device):
+        for images, _ in chosen_batches(frames, attack, self.settings['batch_size'], device):
             noise = torch.randn(images.shape, generator=generator).to(device)
             noisy = (images + self.settings['noise'] * noise).clamp(0, 255)
             clean = self.layer_scores(watched, images)

@@ -1,0 +1,1 @@
+"""From raw maps to probabilities, regions and an alarm rule."""

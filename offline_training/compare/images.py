@@ -1,0 +1,152 @@
+"""Images for the report: attacked frames, and the frames a set's best detector did best on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from offline_training.compare.report.panels import Panel
+from offline_training.compare.scoring import read_predictions, read_scores
+from offline_training.compare.sources import JudgedFrame, Source
+from offline_training.compare.truth import IGNORE, Question
+from offline_training.compare.watching import Experiment
+from offline_training.data.base import labels_at_size
+from offline_training.watched.prediction import predict_labels
+
+UInt8Array = NDArray[np.uint8]
+BEST_DETECTORS = 4
+"""Maps shown beside each frame."""
+EXTREMES = 2
+"""Best, and worst, frames shown of each set."""
+SOURCES_PER_PANEL = 3
+"""Perturbations or attacks side by side."""
+ATTACK_FRAME = 0.4
+"""Position in the normal source of the frame on which attacks and perturbations are shown."""
+QUANTILES = (0.02, 0.995)
+"""Scores from where to where a map's colours run, over all frames of a set."""
+
+
+def disturbed_panels(
+    experiment: Experiment, normal: Source, disturbed: Sequence[Source]
+) -> list[Panel]:
+    """Show one frame under every perturbation and attack, with what the network makes of it."""
+    panels = []
+    for start in range(0, len(disturbed), SOURCES_PER_PANEL):
+        images = []
+        for source in disturbed[start : start + SOURCES_PER_PANEL]:
+            frame = source.read(round(ATTACK_FRAME * (source.count - 1)))
+            likeness = '' if frame.psnr is None else f', {frame.psnr:.1f} dB'
+            images.append((f'{source.name}{likeness}', _rgb(experiment, frame.image)))
+            images.append(('segmentation', _segmented(experiment, frame)))
+        panels.append(Panel('', '', 'attacks', images))
+    if panels:
+        reference = normal.read(round(ATTACK_FRAME * (normal.count - 1)))
+        panels.insert(
+            0,
+            Panel(
+                'undisturbed',
+                reference.name,
+                'attacks',
+                [
+                    ('image', _rgb(experiment, reference.image)),
+                    ('segmentation', _segmented(experiment, reference)),
+                ],
+            ),
+        )
+    return panels
+
+
+def extreme_panels(
+    experiment: Experiment,
+    source: Source,
+    question: Question,
+    results: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+) -> list[Panel]:
+    """Show the frames of a set on which its best detector did best and worst.
+
+    `results` are those of this set by detector. Maps share one range of colours over the set.
+    """
+    ranked = sorted(
+        results, key=lambda name: results[name]['measures']['aupr_anomaly'], reverse=True
+    )
+    if not ranked:
+        return []
+    precision = results[ranked[0]]['frame_ap']
+    judged = sorted(
+        (index for index, value in enumerate(precision) if value is not None),
+        key=precision.__getitem__,
+        reverse=True,
+    )
+    shown = {name: read_scores(folder, name)[1] for name in ranked[:BEST_DETECTORS]}
+    predictions = read_predictions(folder)
+    panels = []
+    count = min(EXTREMES, len(judged) // 2)
+    kinds: tuple[tuple[Literal['best', 'worst'], list[int]], ...] = (
+        ('best', judged[:count]),
+        ('worst', judged[::-1][:count]),
+    )
+    for kind, indices in kinds:
+        for index in indices:
+            frame = source.read(index)
+            size = frame.image.shape[:2]
+            images = [
+                ('image', _rgb(experiment, frame.image)),
+                ('truth', _truth(labels_at_size(question.truth[index], size))),
+                ('segmentation', _colors(experiment, labels_at_size(predictions[index], size))),
+            ]
+            for name, maps in shown.items():
+                if maps is not None:
+                    images.append((name, _heat(maps, index, size)))
+            panels.append(
+                Panel(
+                    f'{question.name}: {kind}',
+                    f'{frame.name}, AP of {ranked[0]} {100 * precision[index]:.1f} %',
+                    kind,
+                    images,
+                )
+            )
+    return panels
+
+
+def _segmented(experiment: Experiment, frame: JudgedFrame) -> UInt8Array:
+    watched = experiment.watched
+    with torch.inference_mode():
+        labels = predict_labels(
+            watched.network, watched.normalize, frame.image, watched.num_classes
+        )
+    return _colors(experiment, labels)
+
+
+def _rgb(experiment: Experiment, image: UInt8Array) -> UInt8Array:
+    if experiment.config.input.color_order == 'bgr':
+        image = image[..., ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _colors(experiment: Experiment, labels: UInt8Array) -> UInt8Array:
+    table = np.zeros((256, 3), dtype=np.uint8)
+    table[: len(experiment.palette)] = experiment.palette
+    return table[labels]
+
+
+def _truth(truth: UInt8Array) -> UInt8Array:
+    """Anomalous pixels white, normal ones dark, ignored ones grey."""
+    table = np.zeros((256, 3), dtype=np.uint8)
+    table[0], table[1], table[IGNORE] = (30, 30, 40), (255, 255, 255), (110, 110, 120)
+    return table[truth]
+
+
+def _heat(maps: NDArray[np.float32], index: int, size: tuple[int, int]) -> UInt8Array:
+    low, high = np.quantile(maps[:: max(1, len(maps) // 50)], QUANTILES)
+    share = np.clip((maps[index] - low) / max(high - low, 1e-12), 0, 1)
+    rows, columns = size
+    share = cv2.resize(share, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    colored = cv2.applyColorMap(np.rint(255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.ascontiguousarray(colored[..., ::-1], dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""A dense normalizing flow on the taps."""

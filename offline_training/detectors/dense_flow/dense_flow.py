@@ -1,0 +1,86 @@
+"""The dense flow under the contract of detectors: how unusual each pixel's features are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from offline_training.data.frames import Frames
+from offline_training.detectors.base import DetectorSpec
+from offline_training.detectors.dense_flow.config import FlowConfig
+from offline_training.detectors.dense_flow.flow import TapFlow
+from offline_training.detectors.dense_flow.flow_training import (
+    build_flow,
+    collect,
+    train_epochs,
+    whiten,
+)
+from offline_training.detectors.network_detector import NetworkDetector
+from offline_training.learning.fit_progress import fit_progress
+from offline_training.watched.base import Watched
+
+
+class DenseFlowDensity(NetworkDetector):
+    """Mean negative log density per dimension of the watched taps, in nats, (B, H/4, W/4).
+
+    The settings are those of `FlowConfig`.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    spec = DetectorSpec(
+        name='dense_flow',
+        paper='Gudovskiy et al., CFLOW-AD: Real-Time Unsupervised Anomaly Detection with '
+        'Localization via Conditional Normalizing Flows, 2022; Dinh et al., Density Estimation '
+        'Using Real NVP, 2017',
+        inputs='taps',
+        passes=1,
+        gradients=False,
+        exportable=True,
+        levels=('pixel', 'frame'),
+    )
+
+    def __init__(self, **training: Any):
+        if 'taps' in training:
+            training = {**training, 'taps': tuple(training['taps'])}
+        config = FlowConfig(**training)
+        # Lists, because settings are JSON.
+        super().__init__(**{**dataclasses.asdict(config), 'taps': list(config.taps)})
+        self.config = config
+
+    def fit(self, watched: Watched, frames: Frames) -> Self:
+        """Learn the density at correctly segmented pixels.
+
+        Raises:
+            ConfigError: the taps have fewer channels than `channels`.
+            FloatingPointError: the training diverged.
+        """
+        config = self.config
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            flow = self.build(watched, *frames.labels[0].shape)
+        with fit_progress('features of dense_flow', len(frames.images)) as advance:
+            samples, where = collect(
+                watched, flow, frames.images, frames.labels, config.seed, advance
+            )
+        flow.whitening.fit(samples)
+        optimizer = torch.optim.Adam(flow.flow.parameters(), lr=config.learning_rate)
+        with fit_progress(self.spec.name, config.epochs) as advance:
+            for _ in train_epochs(flow.flow, optimizer, whiten(flow, samples), where, config):
+                advance()
+        self.keep(flow)
+        return self
+
+    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
+        network = self.network(watched, images)
+        with torch.no_grad():
+            _, taps = watched.features(images)
+        return self.call(network, taps)[:, 0]
+
+    def build(self, watched: Watched, height: int, width: int) -> TapFlow:
+        return build_flow(watched.network, self.config, height, width).to(watched.device)

@@ -1,0 +1,153 @@
+"""How the dense flow learns: the density of whitened taps at correctly segmented normal pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from offline_training.detectors.dense_flow.config import FlowConfig
+from offline_training.detectors.dense_flow.flow import DenseFlow, TapFlow
+from offline_training.learning.settings import ConfigError
+from offline_training.watched.base import Watched
+from offline_training.watched.graphs import chosen_taps, tap_shapes
+from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
+
+PIXELS_PER_IMAGE = 800
+MAX_IMAGES = 400
+"""More images tell little more: 320,000 samples are plenty for ten thousand weights."""
+
+
+def default_taps(shapes: dict[str, tuple[int, int]]) -> tuple[str, ...]:
+    """Return the taps at map resolution and coarser: finer ones are texture, not meaning."""
+    return tuple(name for name, (_, stride) in shapes.items() if stride >= MAP_STRIDE)
+
+
+def build_flow(network: nn.Module, config: FlowConfig, height: int, width: int) -> TapFlow:
+    """Return an untrained flow for images of this size, on the CPU.
+
+    Raises:
+        StorageError: `flow.taps` names a tap that the network does not have.
+        ConfigError: the taps have fewer channels than `flow.channels`, or a stride that does not
+            divide the image.
+    """
+    shapes = tap_shapes(network, height, width)
+    taps = chosen_taps(shapes, config.taps or default_taps(shapes), 'flow.taps')
+    coarsest = max(stride for _, stride in taps.values())
+    if height % coarsest or width % coarsest:
+        raise ConfigError(
+            f'images of {width}x{height} are not divided evenly by the stride {coarsest} of the '
+            f'taps {", ".join(taps)}; take multiples of {coarsest} for input.width and '
+            'input.height, or finer flow.taps'
+        )
+    channels = sum(channels for channels, _ in taps.values())
+    if config.channels > channels:
+        raise ConfigError(
+            f'flow.channels is {config.channels} but the taps {", ".join(taps)} have {channels} '
+            'channels together; lower it or name more taps'
+        )
+    return TapFlow(
+        tuple(taps),
+        channels,
+        (height // coarsest, width // coarsest),
+        (height // MAP_STRIDE, width // MAP_STRIDE),
+        DenseFlow(config.channels, config.layers, config.hidden, seed=config.seed),
+    )
+
+
+def collect(
+    watched: Watched,
+    flow: TapFlow,
+    images: Sequence[NDArray[np.uint8]],
+    labels: Sequence[NDArray[np.uint8]],
+    seed: int,
+    advance: Callable[[float], object],
+) -> tuple[Tensor, Tensor]:
+    """Sample features (N, C) and positions (N, 2, 1, 1) at correctly segmented pixels.
+
+    `advance` is called with how many of the `images` (H, W, 3) are done since the last call.
+    """
+    rng = np.random.default_rng(seed)
+    step = math.ceil(len(images) / MAX_IMAGES)
+    features, positions = [], []
+    rows, columns = flow.position.shape[-2:]
+    for index in range(0, len(images), step):
+        truth_map = labels[index]
+        with torch.inference_mode():
+            logits, taps = watched.features(
+                torch.from_numpy(images[index])[None].to(watched.device)
+            )
+            gathered = flow.gather(taps)[0].flatten(1).T.cpu()
+            predicted = logits.argmax(1)[0].cpu().numpy()
+        step_y, step_x = truth_map.shape[0] // rows, truth_map.shape[1] // columns
+        centre = np.s_[step_y // 2 :: step_y, step_x // 2 :: step_x]
+        truth = truth_map[centre][:rows, :columns].ravel()
+        right = predicted[centre][:rows, :columns].ravel() == truth
+        chosen = _balanced(rng, truth, right, PIXELS_PER_IMAGE)
+        features.append(gathered[chosen])
+        positions.append(flow.position[0].flatten(1).T.cpu()[chosen])
+        advance(step)
+    where = torch.cat(positions)[..., None, None].to(watched.device)
+    return torch.cat(features).to(watched.device).clone(), where
+
+
+def _balanced(
+    rng: np.random.Generator, truth: np.ndarray, right: np.ndarray, count: int
+) -> np.ndarray:
+    """Draw indices of right pixels, rare classes more often: flows raise false alarms there."""
+    candidates = np.flatnonzero(right)
+    if candidates.size == 0:
+        return candidates
+    frequency = np.bincount(truth[candidates], minlength=256)
+    weight = 1 / np.sqrt(frequency[truth[candidates]])
+    size = min(count, candidates.size)
+    return rng.choice(candidates, size, replace=False, p=weight / weight.sum())
+
+
+def whiten(flow: TapFlow, samples: Tensor) -> Tensor:
+    """Return features (N, C) as whitened 1x1 images (N, D, 1, 1)."""
+    with torch.inference_mode():
+        return torch.cat([flow.whitening(part[..., None, None]) for part in samples.split(8192)])
+
+
+def nll(flow: DenseFlow, x: Tensor, condition: Tensor) -> Tensor:
+    """Return the mean negative log density per dimension, in nats."""
+    return -flow.log_prob(x, condition).mean() / flow.dimensions
+
+
+def train_epochs(
+    flow: DenseFlow,
+    optimizer: torch.optim.Optimizer,
+    samples: Tensor,
+    where: Tensor,
+    config: FlowConfig,
+    first: int = 0,
+) -> Iterator[float]:
+    """Train in place on whitened samples and yield the mean loss of every epoch from `first` on.
+
+    Raises:
+        FloatingPointError: the loss is no longer a number.
+    """
+    for epoch in range(first, config.epochs):
+        rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+        for group in optimizer.param_groups:
+            group['lr'] = rate
+        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
+        order = torch.randperm(len(samples), generator=generator).to(samples.device)
+        losses = []
+        for index in order.split(config.batch_size):
+            loss = nll(flow, samples[index], where[index])
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f'the flow diverged in epoch {epoch}; lower flow.learning_rate'
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+            optimizer.step()
+            losses.append(loss.item())
+        yield float(np.mean(losses))

@@ -1,0 +1,1 @@
+"""Where not to trust the segmentation."""

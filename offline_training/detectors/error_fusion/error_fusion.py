@@ -1,0 +1,136 @@
+"""Where not to trust the segmentation: observer, softmax and predicted class in one regression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from typing_extensions import Self
+
+from offline_training.data.frames import Frames
+from offline_training.detectors.base import Detector, DetectorSpec, not_fitted
+from offline_training.detectors.layer_density.held_out import split, thinned
+from offline_training.detectors.logit_scores.logit_scores import error_odds
+from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.segmentation.augmentation import photometric
+from offline_training.segmentation.config import AugmentationConfig
+from offline_training.synthesis.pasting import paste_objects
+from offline_training.watched.base import Watched
+
+FRAMES = 48
+"""The regression, of some twenty weights, is fitted on at most so many frames."""
+PIXELS = 2000
+"""Pixels drawn from each of them."""
+LIGHT = AugmentationConfig(gamma=0.12, brightness=0.05, contrast=0.12, saturation=0.15, color=0.02)
+"""Changes of light and colour, so that the weights hold on other days too."""
+
+
+class ErrorFusion(Detector):
+    """Log odds (B, H, W) that the segmentation is wrong or the thing unknown.
+
+    A logistic regression of both logits of the light observer, of the log-odds of an error by the
+    network's own softmax, and of a constant per predicted class: that a pole is mistaken more
+    often than the sky is not to be seen in any of the others. Everything that it learns from is
+    normal driving, every second frame with pasted objects, under changed light.
+
+    Args:
+        observer: settings of `LightObserver`.
+        seed: of light, objects and pixels.
+    """
+
+    spec = DetectorSpec(
+        name='error_fusion',
+        paper='this package, 2026: after Besnier et al., 2021 (observer) and Hendrycks and '
+        'Gimpel, 2017 (softmax)',
+        inputs='logits, taps',
+        passes=1,
+        gradients=False,
+        exportable=True,
+        levels=('pixel', 'frame'),
+    )
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, observer: dict[str, Any] | None = None, seed: int = 0):
+        super().__init__(observer=dict(observer or {}), seed=seed)
+        self.observer = LightObserver(**self.settings['observer'])
+        self.register_buffer('weight', torch.empty(0))  # (3,)
+        self.register_buffer('bias', torch.empty(0))  # (C,): one per output of the network
+
+    def fit(self, watched: Watched, frames: Frames) -> Self:
+        """Train the observer on three quarters of the frames and the regression on the others.
+
+        Raises:
+            FloatingPointError: the training of the observer diverged.
+            ValueError: too few frames, or the network makes no mistake, or nothing but mistakes.
+        """
+        learned, held_out = split(len(frames.images))
+        images, labels = frames.images, frames.labels
+        self.observer.fit(
+            watched, Frames([images[i] for i in learned], [labels[i] for i in learned])
+        )
+        self.fit_regression(
+            watched, Frames([images[i] for i in held_out], [labels[i] for i in held_out])
+        )
+        return self
+
+    def fit_regression(self, watched: Watched, frames: Frames) -> None:
+        """Fit the weights alone, on frames that the trained observer has not seen.
+
+        It has learnt the mistakes on its own frames by heart and would be trusted too much.
+        """
+        rng = np.random.default_rng(self.settings['seed'])
+        inputs, classes, wrong = [], [], []
+        for count, index in enumerate(thinned(np.arange(len(frames.images)), FRAMES)):
+            image, truth = frames.images[index], frames.labels[index].astype(np.int64)
+            if count % 2:
+                donor = frames.images[int(rng.integers(len(frames.images)))]
+                image, mask = paste_objects(rng, image, donor)
+                # No output of the network is the right answer on an unknown thing.
+                truth[mask > 0] = -1
+            image = photometric(image, LIGHT, rng)
+            values, predicted = self._look(
+                watched, torch.from_numpy(np.ascontiguousarray(image))[None].to(watched.device)
+            )
+            drawn = rng.choice(truth.size, min(PIXELS, truth.size), replace=False)
+            inputs.append(values[0].flatten(1).T[drawn].cpu().numpy())
+            labels = predicted[0].flatten()[drawn].cpu().numpy()
+            classes.append(labels)
+            wrong.append(labels != truth.ravel()[drawn])
+        x, y = np.concatenate(inputs).astype(np.float64), np.concatenate(wrong)
+        if y.all() or not y.any():
+            raise ValueError(
+                f'{self.spec.name} saw {"only" if y.all() else "no"} mistakes of the network on '
+                f'{len(wrong)} frames; fit on more frames, or on a trained network'
+            )
+        outputs = watched(torch.from_numpy(frames.images[0])[None].to(watched.device)).shape[1]
+        center, scale = x.mean(axis=0), x.std(axis=0).clip(1e-6)
+        known = np.eye(outputs)[np.concatenate(classes)]
+        model = LogisticRegression(max_iter=1000).fit(
+            np.concatenate([(x - center) / scale, known], axis=1), y
+        )
+        weight = model.coef_[0, :3] / scale
+        bias = model.coef_[0, 3:] + model.intercept_[0] - weight @ center
+        self.weight = torch.from_numpy(weight).float().to(watched.device)
+        self.bias = torch.from_numpy(bias).float().to(watched.device)
+
+    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
+        if not self.weight.numel():
+            raise not_fitted(self.spec)
+        values, predicted = self._look(watched, images)
+        # Not by indexing, which engines do not all have in this form.
+        bias = self.bias.index_select(0, predicted.flatten()).view(predicted.shape)
+        return (values * self.weight.view(1, -1, 1, 1)).sum(dim=1) + bias
+
+    def _look(self, watched: Watched, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unknown, error and softmax log-odds (B, 3, H, W) and predictions (B, H, W)."""
+        with torch.no_grad():
+            logits, taps = watched.features(images)
+            observed = self.observer.call(self.observer.network(watched, images), taps)
+            odds = error_odds(logits[:, : watched.num_classes])
+            observed = F.interpolate(observed, size=odds.shape[-2:], mode='bilinear')
+            return torch.cat([observed, odds[:, None]], dim=1), logits.argmax(dim=1)

@@ -1,0 +1,1 @@
+"""The maps of this package, fused as on the robot."""

@@ -1,0 +1,1 @@
+"""LaREM and LaRED: densities of latent entropies (Arnez et al., UAI 2024)."""

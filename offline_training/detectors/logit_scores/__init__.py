@@ -1,0 +1,1 @@
+"""Scores of the logits alone, ODIN and standardized max logit."""

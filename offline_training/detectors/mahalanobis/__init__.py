@@ -1,0 +1,1 @@
+"""Mahalanobis distance of frames and pixels (Lee et al., NeurIPS 2018)."""

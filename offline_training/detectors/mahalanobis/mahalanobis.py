@@ -1,0 +1,150 @@
+"""Mahalanobis distance per layer (Lee et al., NeurIPS 2018), of whole frames and of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import Self
+
+from offline_training.data.frames import Frames
+from offline_training.detectors.base import DetectorSpec, not_fitted
+from offline_training.detectors.layer_density.held_out import (
+    Indices,
+    chosen_batches,
+    split,
+    thinned,
+)
+from offline_training.detectors.layer_density.layer_densities import LayerDensities, Weighing
+from offline_training.detectors.mahalanobis.dense_mahalanobis import MahalanobisMap, TapDistance
+from offline_training.detectors.mahalanobis.tied_gaussian import ClassMoments, TiedGaussian
+from offline_training.watched.base import Watched
+from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
+
+MAP_FRAMES = 64
+"""Frames, evenly spread, that maps are learnt from, and at most as many to standardise them."""
+
+
+class Mahalanobis(LayerDensities):
+    """Distance to the class means in the tied covariance of every layer.
+
+    Whole frames: of pooled taps, see `LayerDensities` for the arguments. Maps, of segmentation
+    networks only: of every cell of every tap to the nearest class, see `MahalanobisMap`.
+    """
+
+    spec = DetectorSpec(
+        name='mahalanobis',
+        paper='Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples '
+        'and Adversarial Attacks, 2018',
+        inputs='logits, taps',
+        passes=1,
+        gradients=False,
+        exportable=True,
+        levels=('pixel', 'frame'),
+    )
+
+    def __init__(
+        self,
+        taps: Sequence[str] | None = None,
+        min_share: float = 0.005,
+        whole_frame: bool = True,
+        weighing: Weighing = 'regression',
+        cut: float = 1e-3,
+        epsilon: float = 2.5,
+        noise: float = 3.0,
+        magnitudes: Sequence[float] = (0.0,),
+        batch_size: int = 8,
+        seed: int = 0,
+    ):
+        super().__init__(
+            taps,
+            min_share,
+            whole_frame,
+            weighing,
+            cut,
+            epsilon,
+            noise,
+            magnitudes,
+            batch_size,
+            seed,
+        )
+        self.map: MahalanobisMap | None = None
+
+    def _couplings(self, classes: int, dimensions: int) -> None:
+        return None
+
+    def fit(self, watched: Watched, frames: Frames) -> Self:
+        """Fit Gaussians on three quarters of the frames, all else on the others.
+
+        Raises:
+            ValueError: too few frames, or no label at all.
+            NotApplicableError: the network does not have one of the taps.
+        """
+        learned, held_out = split(len(frames.images))
+        self._fit_gaussians(self._collect(watched, frames, learned))
+        self._calibrate(watched, frames, held_out, self._collect(watched, frames, held_out))
+        if frames.labels[0].ndim == 2:
+            self._fit_map(
+                watched, frames, thinned(learned, MAP_FRAMES), thinned(held_out, MAP_FRAMES)
+            )
+        return self
+
+    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
+        if not self.densities:
+            raise not_fitted(self.spec)
+        if self.map is None:
+            raise TypeError(
+                'mahalanobis was fitted on a classifier and has no map; use score_frame'
+            )
+        size = images.shape[1] // MAP_STRIDE, images.shape[2] // MAP_STRIDE
+        with torch.no_grad():
+            score: Tensor = self.map(self.chosen(watched.features(images)[1]), size)
+        return score[:, 0]
+
+    def _fit_map(
+        self, watched: Watched, frames: Frames, learned: Indices, held_out: Indices
+    ) -> None:
+        """Fit the distances to all cells with a label, and standardise them on held-out cells."""
+        device, batch = watched.device, self.settings['batch_size']
+        moments: list[ClassMoments] = []
+        for images, labels in chosen_batches(frames, learned, batch, device):
+            with torch.no_grad():
+                taps = self.chosen(watched.features(images)[1])
+            moments = moments or [
+                ClassMoments(watched.num_classes, tap.shape[1], device) for tap in taps
+            ]
+            for layer, tap in zip(moments, taps, strict=True):
+                cells = (
+                    F.interpolate(
+                        labels[:, None].float(), size=tap.shape[2:], mode='nearest-exact'
+                    )
+                    .long()
+                    .flatten()
+                )
+                known = cells < watched.num_classes
+                layer.update(tap.movedim(1, 3).flatten(0, 2)[known], cells[known])
+        distances = [
+            TapDistance.of(TiedGaussian.of(layer, self.settings['cut'])).to(device)
+            for layer in moments
+        ]
+        spreads = [ClassMoments(1, 1, device) for _ in distances]
+        for images, _ in chosen_batches(frames, held_out, batch, device):
+            with torch.no_grad():
+                taps = self.chosen(watched.features(images)[1])
+                for spread, distance, tap in zip(spreads, distances, taps, strict=True):
+                    cells = distance.squared(tap).reshape(-1, 1)
+                    spread.update(cells, torch.zeros_like(cells[:, 0], dtype=torch.long))
+        for spread, distance in zip(spreads, distances, strict=True):
+            distance.center = spread.mean[0, 0].float()
+            variance = spread.scatter[0, 0] / spread.count[0]
+            distance.spread = variance.sqrt().clamp_min(1e-6).float()
+        self.map = MahalanobisMap(distances)
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Take over saved tensors, with a map if one was fitted."""
+        count = sum(name.startswith('map.') and name.endswith('.center') for name in tensors)
+        if count:
+            self.map = MahalanobisMap(TapDistance() for _ in range(count))
+        super().adopt(tensors)

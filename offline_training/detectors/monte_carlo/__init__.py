@@ -1,0 +1,1 @@
+"""Disagreement of several predictions: dropout, augmentation, weight noise."""

@@ -1,0 +1,1 @@
+"""The light observer head on the taps, after ObsNet."""

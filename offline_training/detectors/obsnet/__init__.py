@@ -1,0 +1,1 @@
+"""ObsNet (Besnier, Bursuc, Picard, Briot, ICCV 2021)."""

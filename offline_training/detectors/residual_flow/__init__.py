@@ -1,0 +1,1 @@
+"""Residual Flow (Zisselman and Tamar, CVPR 2020)."""

@@ -1,0 +1,185 @@
+"""What every training stage gets: configuration, data, device, output folder, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from offline_training.data.base import VOID, SegmentationDataset, Split, labels_at_size
+from offline_training.data.bdd import BDD100K
+from offline_training.data.bdd_anomaly import BDDAnomaly
+from offline_training.data.camvid import CamVid
+from offline_training.data.camvid_ood import CamVidOOD
+from offline_training.data.cityscapes import Cityscapes
+from offline_training.data.labelled_folder import LabelledFolder
+from offline_training.data.street_hazards import StreetHazards
+from offline_training.data.synthetic import SyntheticScenes
+from offline_training.data.woodscape import WoodScape, WoodScapeSoiling
+from offline_training.learning.progress import progress
+from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import read_json, read_tensors
+from offline_training.pipeline.config import Config
+from offline_training.segmentation.backbones import build_backbone
+from offline_training.segmentation.backbones.base import Backbone
+from offline_training.segmentation.backbones.checkpoints import load_checkpoint
+from offline_training.watched.base import Watched
+from offline_training.watched.normalization import Normalize
+from ros2_ood_monitor.inference.preprocessing import prepare
+
+UInt8Array = NDArray[np.uint8]
+
+SEGMENTATION_SETS: dict[str, Callable[[Path, Split], SegmentationDataset]] = {
+    'camvid': CamVid,
+    'camvid_ood': CamVidOOD,
+    'cityscapes': Cityscapes,
+    'bdd100k': BDD100K,
+    'bdd_anomaly': BDDAnomaly,
+    'street_hazards': StreetHazards,
+    'woodscape': WoodScape,
+    'woodscape_soiling': WoodScapeSoiling,
+    'folder': LabelledFolder,
+}
+"""What opens each set that is read from a folder and has a label per pixel."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkData:
+    """A split in memory at network size: uint8 (H, W, 3) in model colour order, labels, names."""
+
+    images: list[UInt8Array]
+    labels: list[UInt8Array]
+    names: list[str]
+
+
+def open_dataset(config: Config, split: Split) -> SegmentationDataset:
+    """Open one split of the configured data set with a label per pixel.
+
+    Raises:
+        ConfigError: the data set needs a folder and none is given.
+        DataError: the folder is not usable.
+    """
+    data = config.data
+    if data.dataset == 'synthetic':
+        count = data.train_samples if split == 'train' else data.val_samples
+        return SyntheticScenes(split, count, config.input.width, config.input.height)
+    return SEGMENTATION_SETS[data.dataset](_data_dir(config), split)
+
+
+def _data_dir(config: Config) -> Path:
+    if config.data.data_dir is None:
+        raise ConfigError(
+            f'data.data_dir is not set but the data set {config.data.dataset!r} is read from a '
+            'folder; give --data-dir'
+        )
+    return Path(config.data.data_dir)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the torch device of `auto`, `cpu` or `cuda`; raises ConfigError without a GPU."""
+    if name == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda' but torch sees no GPU; use cpu or auto")
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return torch.device(name)
+
+
+def watched_network(config: Config, weights: Path, num_classes: int) -> Watched:
+    """Return the network of a configuration with the weights of a checkpoint, on its device.
+
+    Raises:
+        StorageError: the checkpoint does not fit.
+    """
+    network = build_backbone(
+        config.backbone.architecture, num_classes=num_classes + int(config.backbone.train_void)
+    )
+    load_checkpoint(network, weights)
+    watched = Watched(network, Normalize(config.input), num_classes)
+    return watched.to(choose_device(config.device))
+
+
+@dataclass
+class Context:
+    """One run of the pipeline; stages communicate only through files in `output_dir`."""
+
+    config: Config
+    output_dir: Path
+    device: torch.device
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    @cached_property
+    def train(self) -> SegmentationDataset:
+        """Training split."""
+        return open_dataset(self.config, 'train')
+
+    @cached_property
+    def val(self) -> SegmentationDataset:
+        """Validation split: choosing and calibration."""
+        return open_dataset(self.config, 'val')
+
+    @cached_property
+    def train_data(self) -> NetworkData:
+        """Training split, decoded once and kept at network size."""
+        return self._load(self.train, 'train')
+
+    @cached_property
+    def val_data(self) -> NetworkData:
+        """Validation split, decoded once and kept at network size."""
+        return self._load(self.val, 'val')
+
+    @property
+    def num_outputs(self) -> int:
+        """Output channels of the backbone: the classes, and void if it is trained."""
+        return len(self.train.class_names) + int(self.config.backbone.train_void)
+
+    def normalize(self) -> Normalize:
+        """Return the normalisation module on the device."""
+        return Normalize(self.config.input).to(self.device)
+
+    def backbone(self) -> Backbone:
+        """Return the trained backbone of this run, frozen, in evaluation mode.
+
+        Raises:
+            StorageError: the backbone stage has not run yet.
+        """
+        facts = read_json(self.output_dir / 'backbone.json')
+        network = build_backbone(facts['architecture'], num_classes=facts['num_classes'])
+        network.load_state_dict(read_tensors(self.output_dir / 'backbone.safetensors'))
+        return network.to(self.device).eval().requires_grad_(False)
+
+    def progress(self) -> Progress:
+        """Return progress bars that write to standard error."""
+        return progress(self.console)
+
+    def _load(self, dataset: SegmentationDataset, split: str) -> NetworkData:
+        config = self.config.input
+        data = NetworkData([], [], [])
+        with self.progress() as bars:
+            for index in bars.track(range(len(dataset)), description=f'reading {split}'):
+                sample = dataset[index]
+                data.images.append(network_image(sample.image, self.config))
+                labels = labels_at_size(sample.labels, (config.height, config.width))
+                data.labels.append(np.ascontiguousarray(labels))
+                data.names.append(sample.name)
+        return data
+
+
+def network_image(image: UInt8Array, config: Config) -> UInt8Array:
+    """Bring an RGB image to network size and colour order, exactly as the runtime does."""
+    size = config.input
+    prepared: UInt8Array = prepare(image, size.width, size.height, size.color_order)[0]
+    return prepared
+
+
+def training_labels(labels: UInt8Array, num_classes: int, train_void: bool) -> UInt8Array:
+    """Return labels as output channels: with `train_void`, void becomes channel `num_classes`."""
+    if not train_void:
+        return labels
+    return np.asarray(np.where(labels == VOID, num_classes, labels), dtype=np.uint8)

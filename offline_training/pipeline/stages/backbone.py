@@ -1,0 +1,97 @@
+"""Stage 1: train the segmentation network, or import a finished checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from offline_training.learning.store import write_json, write_tensors
+from offline_training.measures.segmentation import ConfusionMatrix
+from offline_training.pipeline.context import Context, training_labels
+from offline_training.segmentation.backbones import build_backbone
+from offline_training.segmentation.backbones.checkpoints import (
+    load_checkpoint,
+    load_initial_weights,
+)
+from offline_training.segmentation.class_weights import class_weights
+from offline_training.segmentation.trainer import LabelledImages, Trainer
+from offline_training.watched.prediction import confusion
+
+
+def run(context: Context) -> None:
+    """Write backbone.safetensors and backbone.json (architecture, classes, val figures)."""
+    config = context.config.backbone
+    torch.manual_seed(config.seed)
+    network = build_backbone(config.architecture, num_classes=context.num_outputs)
+    extra: dict[str, Any]
+    if config.weights is not None:
+        load_checkpoint(network, Path(config.weights))
+        network = network.to(context.device).eval()
+        extra = {'weights': Path(config.weights).name}
+    else:
+        if config.initial_weights is not None:
+            load_initial_weights(network, Path(config.initial_weights))
+        extra = _train(context, network)
+    matrix = _confusion(context, network)
+    report = matrix.report(list(context.train.class_names))
+    context.console.print(f'backbone: val mIoU {report["miou"]:.2f} ({report["protocol"]})')
+    write_tensors(context.output_dir / 'backbone.safetensors', network.state_dict())
+    write_json(
+        context.output_dir / 'backbone.json',
+        {
+            'architecture': config.architecture,
+            'num_classes': context.num_outputs,
+            'class_names': list(context.train.class_names),
+            'val': report,
+            **extra,
+        },
+    )
+
+
+def _confusion(context: Context, network: nn.Module) -> ConfusionMatrix:
+    data = context.val_data
+    return confusion(
+        network.eval(),
+        context.normalize(),
+        data.images,
+        data.labels,
+        len(context.train.class_names),
+    )
+
+
+def _train(context: Context, network: nn.Module) -> dict[str, Any]:
+    config = context.config.backbone
+    num_classes = len(context.train.class_names)
+    labels = [
+        training_labels(labels, num_classes, config.train_void)
+        for labels in context.train_data.labels
+    ]
+    weights = class_weights(
+        labels, context.num_outputs, config.class_weighting, config.enet_offset
+    )
+    trainer = Trainer(
+        network,
+        context.normalize(),
+        LabelledImages(context.train_data.images, labels),
+        weights,
+        config,
+        context.device,
+        context.output_dir / 'checkpoints' / 'backbone.pt',
+    )
+    if trainer.resume():
+        context.console.print(f'backbone: continuing after epoch {trainer.epoch}')
+
+    def validate(candidate: nn.Module) -> float:
+        return _confusion(context, candidate).miou()
+
+    with context.progress() as bars:
+        best: dict[str, Tensor] = trainer.fit(validate, bars)
+    network.load_state_dict(best)
+    return {
+        'epochs': trainer.epoch,
+        'minutes': round(trainer.elapsed / 60, 2),
+        'history': trainer.history,
+    }

@@ -1,0 +1,1 @@
+"""Unknown objects made for training: outlines, textures, pasting."""

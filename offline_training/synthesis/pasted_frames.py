@@ -1,0 +1,52 @@
+"""Normal images with pasted objects and the truth at map resolution: to choose and calibrate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.data.base import VOID
+from offline_training.synthesis.pasting import paste_objects
+from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
+
+UInt8Array = NDArray[np.uint8]
+IGNORE = 255
+
+
+@dataclass(frozen=True, eq=False)
+class PastedFrame:
+    """A normal image with pasted unknowns; `truth` uint8 (H/4, W/4): 1 unknown, 255 ignored."""
+
+    image: UInt8Array
+    truth: UInt8Array
+
+
+def pasted_frames(
+    images: Sequence[UInt8Array], labels: Sequence[UInt8Array], seed: int
+) -> Sequence[PastedFrame]:
+    """Paste objects into every image of network size, the same ones for the same seed."""
+    rng = np.random.default_rng((seed, 7919))
+    frames = []
+    for image, own in zip(images, labels, strict=True):
+        donor = images[int(rng.integers(len(images)))]
+        pasted, mask = paste_objects(rng, image, donor)
+        frames.append(PastedFrame(pasted, _map_truth(mask, own)))
+    return frames
+
+
+def _map_truth(mask: UInt8Array, labels: UInt8Array) -> UInt8Array:
+    """Bring a full-size mask to map resolution; rims of objects and void are ignored."""
+    cover, void = _share(mask > 0), _share(labels == VOID)
+    truth = (cover > 0.5).astype(np.uint8)
+    truth[(cover <= 0.5) & ((cover > 0) | (void > 0.5))] = IGNORE
+    return truth
+
+
+def _share(flags: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean over blocks of one map pixel."""
+    rows, columns = (side // MAP_STRIDE for side in flags.shape)
+    blocks = flags.reshape(rows, MAP_STRIDE, columns, MAP_STRIDE)
+    return np.asarray(blocks.mean(axis=(1, 3)))

@@ -1,0 +1,83 @@
+"""Self-made outlines for pasted unknown objects: masks uint8 (height, width), 0 or 255."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.synthesis.fractal_noise import fractal_noise
+
+Mask = NDArray[np.uint8]
+
+
+def blob(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Star-shaped closed curve with random harmonics."""
+    angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    radius = np.ones_like(angle)
+    for harmonic in range(2, int(rng.integers(3, 10))):
+        radius += rng.normal(0, 0.35 / harmonic) * np.cos(harmonic * angle + rng.uniform(0, 6.3))
+    radius = np.clip(radius, 0.15, None)
+    radius /= radius.max()
+    points = np.stack([np.cos(angle) * width, np.sin(angle) * height], axis=1)
+    points = points * radius[:, None] / 2 + (width / 2, height / 2)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [points.astype(np.int32)], 255)
+    return mask
+
+
+def polygon(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Box, wedge or other convex figure."""
+    count = int(rng.integers(3, 9))
+    points = (rng.uniform(0.02, 0.98, (count, 2)) * (width, height)).astype(np.int32)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points), 255)
+    return mask
+
+
+def creature(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Body of ellipses with neck, head and legs: what stands on a road and is not a car."""
+    mask = np.zeros((height, width), np.uint8)
+
+    def ellipse(x: float, y: float, a: float, b: float, angle: float = 0.0) -> None:
+        centre = (int(x * width), int(y * height))
+        axes = (max(1, int(a * width)), max(1, int(b * height)))
+        cv2.ellipse(mask, centre, axes, angle, 0, 360, 255, -1)
+
+    body_y = rng.uniform(0.35, 0.6)
+    ellipse(0.5, body_y, rng.uniform(0.22, 0.42), rng.uniform(0.12, 0.3), rng.uniform(-20, 20))
+    ellipse(rng.uniform(0.3, 0.7), body_y, rng.uniform(0.1, 0.3), rng.uniform(0.1, 0.25))
+    side = 1 if rng.random() < 0.5 else -1
+    head_x, head_y = 0.5 + side * rng.uniform(0.2, 0.4), body_y - rng.uniform(-0.05, 0.3)
+    ellipse(head_x, head_y, rng.uniform(0.06, 0.16), rng.uniform(0.06, 0.14))
+    thick = max(1, int(rng.uniform(0.05, 0.16) * min(height, width)))
+    cv2.line(
+        mask,
+        (int(head_x * width), int(head_y * height)),
+        (int((0.5 + side * 0.2) * width), int(body_y * height)),
+        255,
+        2 * thick,
+    )
+    for x in np.linspace(0.25, 0.75, int(rng.integers(0, 5))):
+        foot = (int((x + rng.normal(0, 0.05)) * width), int(rng.uniform(0.85, 0.98) * height))
+        cv2.line(mask, (int(x * width), int(body_y * height)), foot, 255, thick)
+    return mask
+
+
+def ragged(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Thresholded noise inside a blob: bushes of holes, debris, cloth."""
+    field = fractal_noise(rng, height, width, rng.uniform(0.3, 0.7))
+    return np.where(field > rng.uniform(-0.8, 0.2), blob(rng, height, width), 0).astype(np.uint8)
+
+
+OUTLINES = (blob, blob, creature, creature, polygon, ragged)
+
+
+def silhouette(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Draw one random outline, rotated now and then."""
+    mask = OUTLINES[rng.integers(len(OUTLINES))](rng, height, width)
+    if rng.random() < 0.3:
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-180, 180), 0.9)
+        turned = cv2.warpAffine(mask, turn, (width, height), flags=cv2.INTER_NEAREST)
+        return np.asarray(turned, np.uint8)
+    return mask

@@ -1,0 +1,1 @@
+"""The network under watch: its normalization, taps and exported form."""

@@ -1,0 +1,42 @@
+"""Labels from a trained network, one image after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from offline_training.measures.segmentation import VOID, ConfusionMatrix
+
+UInt8Array = NDArray[np.uint8]
+
+
+def predict_labels(
+    network: nn.Module, normalize: nn.Module, image: UInt8Array, num_classes: int
+) -> UInt8Array:
+    """Return uint8 labels (H, W) of one image (H, W, 3) in model colour order.
+
+    Output channels from `num_classes` on (a trained void class) become 255.
+    """
+    device = next(network.parameters()).device
+    logits = network(normalize(torch.from_numpy(image)[None].to(device)))
+    labels = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+    return np.where(labels >= num_classes, VOID, labels).astype(np.uint8)
+
+
+def confusion(
+    network: nn.Module,
+    normalize: nn.Module,
+    images: Sequence[UInt8Array],
+    labels: Sequence[UInt8Array],
+    num_classes: int,
+) -> ConfusionMatrix:
+    """Return the confusion matrix of a network over images of network size."""
+    matrix = ConfusionMatrix(num_classes)
+    with torch.inference_mode():
+        for image, truth in zip(images, labels, strict=True):
+            matrix.update(truth, predict_labels(network, normalize, image, num_classes))
+    return matrix

@@ -1,0 +1,1 @@
+"""The model bundle: what a robot needs to watch one segmentation network."""

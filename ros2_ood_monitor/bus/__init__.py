@@ -1,0 +1,1 @@
+"""Message buses: DDS without ROS, and rclpy."""

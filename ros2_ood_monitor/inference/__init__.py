@@ -1,0 +1,1 @@
+"""From a frame to a detection: preprocessing, engines, fusion."""

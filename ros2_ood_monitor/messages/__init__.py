@@ -1,0 +1,1 @@
+"""ROS messages without ROS: types, wire format, type hashes, topics, conversions."""

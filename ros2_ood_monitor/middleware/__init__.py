@@ -1,1 +1,0 @@
-"""Bindings of the monitor to a robot's message bus: DDS without ROS, and rclpy."""

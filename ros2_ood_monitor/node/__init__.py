@@ -1,0 +1,1 @@
+"""The monitor's node: topics, lifecycle, overlay, black box, and who listens to it."""

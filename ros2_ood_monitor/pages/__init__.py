@@ -1,0 +1,1 @@
+"""Pages and terminal output for people: one look for all of them."""

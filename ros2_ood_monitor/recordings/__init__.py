@@ -1,0 +1,1 @@
+"""Recorded images in, recorded messages out: sources, bags, replay."""

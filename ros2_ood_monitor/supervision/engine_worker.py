@@ -1,0 +1,152 @@
+"""The one thread that owns the engines: opens, feeds and restarts them, and reports failures."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from ros2_ood_monitor.inference.runner import Detector, SelfTestError
+from ros2_ood_monitor.supervision.clock import Clock
+from ros2_ood_monitor.supervision.config import SupervisionConfig
+from ros2_ood_monitor.supervision.judging import Arrival
+from ros2_ood_monitor.supervision.mailbox import Mailbox
+from ros2_ood_monitor.supervision.state_machine import Supervisor
+
+FAILURES_IN_A_ROW = 3
+"""One failing image may be the image's fault; this many are the engines'."""
+
+HEALTHY_S = 60.0
+"""Engines that ran this long get the full number of restarts again."""
+
+HUNG_S = 10.0
+"""An engine call that takes longer will not come back; only a new process can help."""
+
+_log = logging.getLogger(__name__)
+
+
+class EngineWorker:
+    """Opens a detector and hands it every image of the mailbox, on a thread of its own.
+
+    A GPU context belongs to the thread that made it, so the detector is created, used and closed
+    here and nowhere else. `work` judges one image; `changed` is called after a change of phase.
+    """
+
+    def __init__(
+        self,
+        open_detector: Callable[[], Detector],
+        mailbox: Mailbox[Arrival],
+        work: Callable[[Arrival, Detector], None],
+        changed: Callable[[], None],
+        supervisor: Supervisor,
+        config: SupervisionConfig,
+        clock: Clock,
+    ) -> None:
+        self._open_detector = open_detector
+        self._mailbox = mailbox
+        self._work = work
+        self._changed = changed
+        self._supervisor = supervisor
+        self._config = config
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._busy_since_ns: int | None = None
+        self._gave_up: str | None = None
+        self._thread = threading.Thread(target=self._run, name='engines', daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """True until the thread has ended."""
+        return self._thread.is_alive()
+
+    @property
+    def failed(self) -> str | None:
+        """Why this process cannot judge any more and should be replaced; None if it can."""
+        busy_since_ns = self._busy_since_ns
+        if busy_since_ns is not None:
+            seconds = (self._clock.now_ns() - busy_since_ns) / 1e9
+            if seconds > HUNG_S:
+                return f'an engine call has not returned for {seconds:.0f} s'
+        return self._gave_up
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ask the thread to end and wait for it; False if an engine call keeps it."""
+        self._stopping.set()
+        self._mailbox.close()
+        self._thread.join(timeout_s)
+        return not self.alive
+
+    def _run(self) -> None:
+        attempt = 0
+        while True:
+            start_ns = self._clock.now_ns()
+            try:
+                self._serve()
+                return
+            # Nothing may end this thread unreported, not even SystemExit from a library.
+            except BaseException as error:
+                text = _describe(error)
+                _log.error('the engines failed: %s', text, exc_info=error)
+                if self._stopping.is_set():
+                    return
+                tested = isinstance(error, SelfTestError)
+                self._supervisor.engine_fault(
+                    text, code='self_test_failed' if tested else 'engine_failed'
+                )
+                self._changed()
+            if self._clock.now_ns() - start_ns > HEALTHY_S * 1e9:
+                attempt = 0
+            if attempt == self._config.restart_attempts:
+                self._gave_up = f'{text}; given up after {attempt} restarts'
+                _log.error(self._gave_up)
+                return
+            if self._stopping.wait(self._config.restart_backoff_s * 2**attempt):
+                return
+            attempt += 1
+
+    def _serve(self) -> None:
+        """Run one detector until stopped; raises what made it unusable."""
+        self._supervisor.set_phase('loading')
+        self._changed()
+        detector = self._open_detector()
+        try:
+            detector.self_test()
+            if self._stopping.is_set():
+                return
+            self._supervisor.arm(detector.bundle.alarm)
+            # What waited while the engines were loaded shows the past.
+            self._mailbox.clear()
+            self._supervisor.set_phase('ready')
+            self._changed()
+            self._judge_all(detector)
+        finally:
+            try:
+                detector.close()
+            except Exception:
+                _log.exception('the engines could not be closed')
+
+    def _judge_all(self, detector: Detector) -> None:
+        failures = 0
+        while True:
+            arrival = self._mailbox.take()
+            if arrival is None:
+                return
+            self._busy_since_ns = self._clock.now_ns()
+            try:
+                self._work(arrival, detector)
+                failures = 0
+            except Exception as error:
+                failures += 1
+                if failures == FAILURES_IN_A_ROW:
+                    raise
+                text = _describe(error)
+                _log.warning('the engines failed on an image: %s', text)
+                self._supervisor.engine_fault(text, arrival.received_ns)
+                self._changed()
+            finally:
+                self._busy_since_ns = None
+
+
+def _describe(error: BaseException) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'

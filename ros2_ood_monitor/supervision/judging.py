@@ -1,0 +1,43 @@
+"""The way of one image through checks, engines and supervision; the same live and in replay."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+from ros2_ood_monitor.detection import Detection
+from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage
+from ros2_ood_monitor.inference.runner import Detector
+from ros2_ood_monitor.supervision.input_check import InputCheck, InputFault
+from ros2_ood_monitor.supervision.state_machine import Supervisor
+
+
+class Arrival(NamedTuple):
+    """An image and the moment it arrived, on the steady and on the stamps' clock (ns)."""
+
+    raw: RawImage | RawCompressedImage
+    received_ns: int
+    stamp_clock_ns: int
+
+
+def judge(
+    arrival: Arrival, check: InputCheck, detector: Detector, supervisor: Supervisor
+) -> tuple[Frame, Detection] | None:
+    """Return frame and detection, or None if the image was refused or the result is worthless.
+
+    The supervisor has been told either way. Whatever the detector raises is passed on.
+    """
+    start = time.perf_counter()
+    try:
+        image = check.check(*arrival)
+    except InputFault as fault:
+        supervisor.input_fault(fault, arrival.received_ns)
+        return None
+    check_ms = (time.perf_counter() - start) * 1e3
+    frame = Frame(arrival.raw.header, image, arrival.received_ns)
+    detection = detector.detect(frame)
+    detection = replace(detection, timings={'check': check_ms, **detection.timings})
+    if not supervisor.accepted(detection, frame.header, arrival.received_ns):
+        return None
+    return frame, detection

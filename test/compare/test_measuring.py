@@ -1,0 +1,88 @@
+"""Measures of stored scores: intervals over scenes, no score turned round, sets without a kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from offline_training.compare.measuring import error_probability, measure_frames, measure_pixels
+from offline_training.compare.truth import Question
+from offline_training.data.base import DataError
+
+
+def frame_scores(count: int, correlation: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=count)
+    noise = rng.normal(size=count) * (1 - correlation**2) ** 0.5
+    return (1 + correlation * normal + noise).astype(np.float32), normal.astype(np.float32)
+
+
+def width(report: dict) -> float:
+    low, high = report['intervals']['auroc']
+    return high - low
+
+
+def test_intervals_of_the_same_scenes_are_over_scenes():
+    positive, negative = frame_scores(100, 0.95)
+    pairs = Question('fog', 'fog', 'natural', '', every=1)
+    strangers = Question('fog', 'fog', 'natural', '')
+    paired = measure_frames(pairs, positive, negative, 300, 0)
+    apart = measure_frames(strangers, positive, negative, 300, 0)
+    assert paired['measures'] == apart['measures']
+    assert width(paired) < 0.6 * width(apart)
+
+
+def test_every_other_scene_may_be_disturbed():
+    positive, negative = frame_scores(100, 0.95)
+    halves = Question('fog', 'fog', 'natural', '', every=2)
+    report = measure_frames(halves, positive[::2], negative, 300, 0)
+    assert (
+        0
+        < width(report)
+        < width(
+            measure_frames(Question('fog', 'fog', 'natural', ''), positive[::2], negative, 300, 0)
+        )
+    )
+
+
+def error_question() -> Question:
+    rng = np.random.default_rng(1)
+    truth = (rng.random((3, 20, 20)) < 0.3).astype(np.uint8)
+    return Question('errors', 'val', 'errors', '', truth=tuple(truth), classes=tuple(truth * 0))
+
+
+def test_a_score_of_the_wrong_sign_gets_no_probability_and_no_calibration_error():
+    question = error_question()
+    noise = np.random.default_rng(2).normal(size=(3, 20, 20))
+    maps = (np.stack(question.truth) + 0.5 * noise).astype(np.float32)
+    right = error_probability(question, maps, 0)
+    assert right is not None
+    assert error_probability(question, -maps, 0) is None
+    assert measure_pixels(question, maps, right, 20, 0)['calibration']['ece'] < 0.1
+    turned = measure_pixels(question, -maps, None, 20, 0)
+    assert turned['calibration'] is None
+    assert turned['flipped']
+
+
+def test_chance_alone_is_no_flipped_sign():
+    rng = np.random.default_rng(0)
+    question = Question('fog', 'fog', 'natural', '')
+    flags = [
+        measure_frames(question, *(rng.normal(size=(2, 40)).astype(np.float32)), 100, 0)['flipped']
+        for _ in range(30)
+    ]
+    assert sum(flags) <= 4
+
+
+def test_a_set_without_anomalies_is_named():
+    question = Question('nothing', 'nothing', 'pixel', '', truth=(np.zeros((8, 8), np.uint8),) * 2)
+    with pytest.raises(DataError, match='nothing has no anomalous'):
+        measure_pixels(question, np.zeros((2, 8, 8), np.float32), None, 20, 0)
+
+
+def test_one_image_has_no_interval():
+    truth = np.eye(8, dtype=np.uint8)
+    question = Question('one', 'one', 'pixel', '', truth=(truth,))
+    report = measure_pixels(question, truth[None].astype(np.float32), None, 20, 0)
+    assert report['measures']['auroc'] == 1
+    assert report['intervals'] == {}

@@ -1,0 +1,104 @@
+"""The whole path on miniature images: train all stages, export, run on every engine."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ros2_ood_monitor.bundle.model_bundle import ModelBundle
+from ros2_ood_monitor.inference.engines.selection import available_backends
+from ros2_ood_monitor.inference.runner import Detector, SelfTestError, stored_frame
+
+pytestmark = pytest.mark.slow
+pytest.importorskip('torch')
+from offline_training.pipeline.config_file import load_config  # noqa: E402
+from offline_training.pipeline.context import Context, choose_device  # noqa: E402
+from offline_training.pipeline.monitored import MonitoredNetwork  # noqa: E402
+from offline_training.train import main  # noqa: E402
+
+TINY = [
+    '--data.train_samples', '10', '--data.val_samples', '4',
+    '--input.width', '96', '--input.height', '64',
+    '--backbone.epochs', '1', '--backbone.validate_every', '1',
+    '--flow.epochs', '1', '--observer.epochs', '1', '--observer.batch_size', '4',
+    '--observer.attack_share', '0.5', '--calibration.clips', '2',
+    '--calibration.block_seconds', '0.5', '--export.tensorrt', 'never',
+]  # fmt: skip
+
+
+@pytest.fixture(scope='module', params=['espnet', 'enet'])
+def run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    output = tmp_path_factory.mktemp('run')
+    config = tmp_path_factory.mktemp('config') / 'tiny.yaml'
+    config.write_text(
+        'backbone:\n  phases:\n  - {share: 1.0, crop_width: 96, crop_height: 64, batch_size: 4}\n'
+    )
+    options = ['--backbone.architecture', request.param, *TINY]
+    assert main(['--config', str(config), '--output', str(output), *options]) == 0
+    return output
+
+
+@pytest.fixture(scope='module')
+def bundle(run: Path) -> ModelBundle:
+    return ModelBundle.load(run / 'bundle')
+
+
+def test_bundle_carries_all_that_was_calibrated(bundle):
+    assert list(bundle.networks) == ['backbone', 'flow', 'observer']
+    assert len(bundle.selftest) == 2
+    assert min(bundle.fusion.weights) >= 0
+    assert bundle.alarm.certified_per_hour > 0
+    card = (bundle.directory / 'MODEL_CARD.md').read_text()
+    assert 'not a certified safety function' in card
+    gates = bundle.provenance['gates']
+    assert all(gate['parity_error'] < 1e-3 for gate in gates.values())
+
+
+@pytest.mark.parametrize('backend', [b for b in available_backends() if b != 'tensorrt'])
+def test_every_engine_gives_what_torch_gives(run, bundle, backend):
+    config = load_config(run / 'config.yaml', [])
+    network = MonitoredNetwork.restore(Context(config, run, choose_device('cpu')))
+    with Detector(bundle, backend, threads=1, all_maps=True) as detector:
+        detector.self_test()
+        for stored in bundle.selftest:
+            frame = stored_frame(stored)
+            expected = network.maps(frame.image)
+            actual = detector.detect(frame).maps
+            for name, value in expected.items():
+                np.testing.assert_allclose(actual[name], value, rtol=1e-3, atol=2e-3)
+
+
+def test_self_test_refuses_another_calibration(run, bundle, tmp_path):
+    import shutil
+
+    from ros2_ood_monitor.bundle.model_bundle import file_sha256
+
+    copy = tmp_path / 'bundle'
+    shutil.copytree(bundle.directory, copy)
+    manifest = json.loads((copy / 'manifest.json').read_text())
+    manifest['fusion']['bias'] += 3
+    (copy / 'manifest.json').write_text(json.dumps(manifest))
+    assert file_sha256(copy / 'backbone.onnx') == bundle.networks['backbone'].sha256
+    with Detector(ModelBundle.load(copy), threads=1) as detector, pytest.raises(SelfTestError):
+        detector.self_test()
+
+
+def test_resume_repeats_nothing_and_changed_settings_rerun_their_stages(run, capsys):
+    before = (run / 'observer.safetensors').stat().st_mtime_ns
+    config = str(run / 'config.yaml')
+    assert main(['--config', config, '--output', str(run), '--resume']) == 0
+    assert (run / 'observer.safetensors').stat().st_mtime_ns == before
+    changed = ['--calibration.min_area', '7']
+    assert main(['--config', config, '--output', str(run), '--resume', *changed]) == 0
+    assert (run / 'observer.safetensors').stat().st_mtime_ns == before
+    assert ModelBundle.load(run / 'bundle').regions.min_area == 7
+
+
+def test_tensorrt_builds_all_three_networks_without_a_gpu(bundle):
+    pytest.importorskip('tensorrt_rtx', reason='tensorrt-rtx is not installed')
+    from ros2_ood_monitor.inference.engines.build import build_engines
+
+    plans = build_engines(bundle.directory, 'tensorrt')
+    assert len(plans) == 3
+    assert all(plan.stat().st_size > 1000 for plan in plans)

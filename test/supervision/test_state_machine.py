@@ -1,0 +1,506 @@
+from __future__ import annotations
+
+import collections
+import math
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from ros2_ood_monitor.alert import State
+from ros2_ood_monitor.bundle.model_bundle import Alarm
+from ros2_ood_monitor.detection import Detection, Region
+from ros2_ood_monitor.frame import Header, Stamp
+from ros2_ood_monitor.supervision.clock import ManualClock
+from ros2_ood_monitor.supervision.config import SupervisionConfig
+from ros2_ood_monitor.supervision.cusum import LEAST_FRAMES, Cusum
+from ros2_ood_monitor.supervision.input_check import InputFault
+from ros2_ood_monitor.supervision.state_machine import Supervisor
+
+RATE = 20.0
+ALARM = Alarm(
+    drift=1.0, threshold=5.0, frame_rate=RATE, budget_per_hour=1.0, certified_per_hour=1.0
+)
+REGION = Region(10, 20, 30, 40, 900, 0.9, 0.7)
+
+
+def detection(score: float = 0.3, regions: tuple[Region, ...] = ()) -> Detection:
+    return Detection(
+        np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.float32), score, score, regions
+    )
+
+
+class Rig:
+    """A supervisor with a hand on its clock."""
+
+    def __init__(self, **config):
+        self.config = SupervisionConfig(**config)
+        self.clock = ManualClock(10**9)
+        self.supervisor = Supervisor('front', self.config, self.clock)
+        self.frames = 0
+
+    def ready(self) -> Rig:
+        self.supervisor.set_phase('loading')
+        self.supervisor.arm(ALARM)
+        self.supervisor.set_phase('ready')
+        return self
+
+    def wait(self, seconds: float) -> Rig:
+        self.clock.advance_to(self.clock.now_ns() + round(seconds * 1e9))
+        return self
+
+    def arrive(self) -> int:
+        self.supervisor.received(self.clock.now_ns())
+        return self.clock.now_ns()
+
+    def frame(self, score=0.3, regions=(), takes=0.01) -> State:
+        """Let the next period pass, then an image arrive and be judged."""
+        self.wait(1 / RATE - takes)
+        arrived = self.arrive()
+        self.wait(takes)
+        self.frames += 1
+        self.supervisor.accepted(
+            detection(score, regions), Header(Stamp(self.frames, 0), 'camera'), arrived
+        )
+        return self.state
+
+    def bad_image(self, code='black') -> State:
+        self.wait(1 / RATE)
+        self.supervisor.input_fault(InputFault(code, 'the image is black'), self.arrive())
+        return self.state
+
+    @property
+    def state(self) -> State:
+        return self.supervisor.verdict()[0]
+
+    @property
+    def codes(self) -> list[str]:
+        return [cause.code for cause in self.supervisor.verdict()[1]]
+
+
+def test_nothing_is_ok_before_the_first_judged_frame():
+    rig = Rig(startup_timeout_s=3.0)
+    assert (rig.state, rig.codes) == (State.INITIALIZING, ['inactive'])
+    rig.supervisor.set_phase('loading')
+    assert (rig.state, rig.codes) == (State.INITIALIZING, ['loading'])
+    assert rig.state.unsafe
+    rig.ready()
+    assert (rig.state, rig.codes) == (State.INITIALIZING, ['no_frame_judged'])
+    rig.arrive()
+    assert rig.state == State.INITIALIZING
+    assert rig.frame() == State.NOMINAL
+
+
+@pytest.mark.parametrize(('phase', 'code'), [('ready', 'no_image'), ('loading', 'loading_slow')])
+def test_a_start_that_takes_too_long_is_a_fault(phase, code):
+    rig = Rig(startup_timeout_s=3.0)
+    rig.supervisor.arm(ALARM)
+    rig.supervisor.set_phase(phase)
+    rig.wait(2.9)
+    assert rig.state == State.INITIALIZING
+    rig.wait(0.2)
+    assert rig.state == State.FAULT
+    assert code in rig.codes
+
+
+def test_a_dead_camera_is_a_fault_without_any_event():
+    rig = Rig(stale_after_s=0.4).ready()
+    rig.frame(takes=0.0)
+    rig.wait(0.39)
+    assert rig.state == State.NOMINAL
+    rig.wait(0.02)
+    assert (rig.state, rig.codes) == (State.FAULT, ['stale'])
+
+
+def test_a_silence_that_ended_before_anyone_looked_still_counts():
+    rig = Rig(stale_after_s=0.4).ready()
+    rig.frame()
+    rig.wait(1.0)
+    assert rig.frame() == State.FAULT
+
+
+def test_an_engine_that_hangs_is_a_fault_while_images_keep_coming():
+    rig = Rig(max_age_ms=300.0).ready()
+    rig.frame()
+    for _ in range(6):  # 0.3 s since the first of them
+        rig.wait(0.05)
+        rig.arrive()
+    assert rig.state == State.NOMINAL
+    rig.wait(0.06)
+    rig.arrive()
+    assert (rig.state, rig.codes) == (State.FAULT, ['too_slow'])
+
+
+def test_a_late_verdict_is_a_fault():
+    rig = Rig(max_age_ms=30.0, release_frames=1, release_s=0.0).ready()
+    rig.frame()
+    assert rig.frame(takes=0.031) == State.FAULT
+    assert rig.codes == ['too_slow']
+    assert rig.frame(takes=0.03) == State.NOMINAL
+
+
+def test_an_image_that_waited_for_the_one_before_has_its_own_time():
+    rig = Rig(max_age_ms=300.0, stale_after_s=10.0).ready()
+    first = rig.arrive()
+    rig.wait(0.2)
+    second = rig.arrive()
+    rig.supervisor.accepted(detection(), Header(), first)
+    rig.wait(0.25)
+    assert rig.state == State.NOMINAL
+    rig.wait(0.06)
+    assert rig.state == State.FAULT
+    rig = Rig(max_age_ms=300.0, stale_after_s=10.0).ready()
+    first = rig.arrive()
+    rig.wait(0.2)
+    second = rig.arrive()
+    rig.supervisor.accepted(detection(), Header(), first)
+    rig.wait(0.25)
+    rig.supervisor.accepted(detection(), Header(), second)
+    assert rig.state == State.NOMINAL
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_a_fault(value):
+    rig = Rig().ready()
+    rig.frame()
+    assert rig.frame(score=value) == State.FAULT
+    assert rig.codes == ['not_finite']
+    assert rig.supervisor.tick().score == 0.3
+
+
+def test_faults_are_immediate_and_their_release_takes_frames_and_time():
+    rig = Rig(release_frames=5, release_s=0.5).ready()
+    rig.frame()
+    assert rig.bad_image() == State.FAULT
+    # The fault ends with the first good frame; at 20 Hz half a second later is the eleventh.
+    assert [rig.frame() for _ in range(11)] == [State.FAULT] * 10 + [State.NOMINAL]
+
+
+def test_release_needs_frames_in_a_row():
+    rig = Rig(release_frames=5, release_s=0.0).ready()
+    rig.frame()
+    rig.bad_image('black')
+    for _ in range(4):
+        assert rig.frame() == State.FAULT
+    rig.bad_image('overexposed')
+    assert [rig.frame() for _ in range(4)] == [State.FAULT] * 4
+    assert rig.codes == ['black', 'overexposed']
+    assert rig.frame() == State.NOMINAL
+
+
+def test_time_alone_releases_nothing():
+    rig = Rig(stale_after_s=30.0, release_s=0.0).ready()
+    rig.frame()
+    rig.bad_image()
+    assert rig.wait(20.0).state == State.FAULT
+
+
+def test_an_engine_fault_outlives_the_reload_until_frames_are_judged():
+    rig = Rig(release_frames=1, release_s=0.0).ready()
+    rig.frame()
+    rig.supervisor.engine_fault('out of memory')
+    assert (rig.state, rig.codes) == (State.FAULT, ['engine_failed'])
+    rig.supervisor.set_phase('loading')
+    assert rig.state == State.FAULT
+    rig.ready()
+    assert rig.state == State.FAULT
+    assert rig.frame() == State.NOMINAL
+
+
+def test_evidence_raises_the_alert_at_the_threshold_and_leaves_soon_after():
+    rig = Rig(release_frames=5, release_s=0.5).ready()
+    rig.frame()
+    # +1 a frame: the fifth reaches the threshold of 5.
+    states = [rig.frame(score=2.0) for _ in range(5)]
+    assert states == [State.NOMINAL] * 4 + [State.ALERT]
+    alert = rig.supervisor.tick()
+    assert (alert.evidence, alert.threshold, alert.score) == (5.0, 5.0, 2.0)
+    for _ in range(2000):
+        assert rig.frame(score=4.0) == State.ALERT
+    frames = 0
+    while rig.frame(score=0.3) == State.ALERT:
+        frames += 1
+    assert 0.5 <= frames / RATE <= 1.0
+
+
+def test_the_cap_never_delays_or_prevents_an_alarm():
+    scores = np.random.default_rng(0).exponential(1.0, 3000)
+    rule, evidence = Cusum(ALARM), 0.0
+    fired = []
+    for score in scores:
+        rule.update(float(score))
+        step = min(score - ALARM.drift, ALARM.threshold / LEAST_FRAMES)
+        evidence = max(0.0, evidence + step)
+        fired.append((rule.alarming, evidence >= ALARM.threshold))
+    ours, textbook = np.array(fired).T
+    assert textbook.any()
+    assert np.argmax(ours) == np.argmax(textbook)
+    assert not (ours & ~textbook).any()
+
+
+def test_a_lasting_region_is_a_caution_and_a_flicker_is_not():
+    rig = Rig(trigger_frames=3, release_frames=2, release_s=0.0).ready()
+    elsewhere = Region(300, 200, 30, 40, 900, 0.9, 0.7)
+    assert [rig.frame(regions=(one,)) for one in (REGION, elsewhere, REGION, elsewhere)] == [
+        State.NOMINAL
+    ] * 4
+    moved = Region(35, 30, 30, 40, 900, 0.9, 0.7)
+    assert [rig.frame(regions=(elsewhere, one)) for one in (REGION, moved)] == [
+        State.NOMINAL,
+        State.CAUTION,
+    ]
+    assert '(300, 200)' in rig.supervisor.tick().message
+    assert not rig.state.unsafe
+    assert [rig.frame(), rig.frame()] == [State.CAUTION, State.NOMINAL]
+
+
+def test_the_most_severe_cause_wins_and_all_are_listed():
+    rig = Rig(trigger_frames=1).ready()
+    for _ in range(6):
+        rig.frame(score=4.0, regions=(REGION,))
+    assert rig.codes == ['unknown_view', 'unknown_region']
+    assert rig.bad_image() == State.FAULT
+    assert rig.codes == ['black', 'unknown_view', 'unknown_region']
+    assert rig.supervisor.tick().message.startswith('the image is black; the view')
+
+
+def test_a_latched_state_stays_until_reset_and_reset_waits_for_the_cause_to_end():
+    rig = Rig(latch=True, release_frames=3, release_s=0.2).ready()
+    rig.frame()
+    rig.bad_image()
+    assert not rig.supervisor.tick().latched  # it is simply true
+    done, why = rig.supervisor.reset()
+    assert not done
+    assert 'the image is black' in why
+    rig.frame()
+    assert not rig.supervisor.reset()[0]  # one good frame is not enough
+    for _ in range(100):
+        assert rig.frame() == State.FAULT
+    assert rig.supervisor.tick().latched
+    assert rig.supervisor.reset() == (True, 'reset')
+    assert rig.state == State.NOMINAL
+    assert not rig.supervisor.tick().latched
+
+
+def test_deactivation_forgets_frames_and_late_verdicts_but_not_a_latch():
+    for latch, state in ((False, State.INITIALIZING), (True, State.FAULT)):
+        rig = Rig(latch=latch).ready()
+        rig.frame()
+        rig.bad_image()
+        rig.supervisor.set_phase('inactive')
+        rig.supervisor.accepted(detection(), Header(), rig.arrive())
+        rig.supervisor.engine_fault('late', rig.arrive())
+        assert rig.state == state
+        alert = rig.supervisor.tick()
+        assert alert.source is None
+        assert math.isnan(alert.score)
+        assert alert.age_ms == math.inf
+        assert 'inactive' in rig.codes
+        rig.ready()
+        assert rig.state == state
+
+
+def test_engines_that_cannot_start_are_a_fault_before_activation():
+    rig = Rig(release_frames=1, release_s=0.0)
+    rig.supervisor.engine_fault('no bundle', code='setup_failed')
+    assert (rig.state, rig.codes) == (State.FAULT, ['setup_failed', 'inactive'])
+    rig.ready()
+    assert rig.state == State.FAULT
+    assert rig.frame() == State.NOMINAL
+
+
+def test_a_stopped_monitor_is_a_fault():
+    rig = Rig().ready()
+    rig.frame()
+    rig.supervisor.set_phase('stopped')
+    assert (rig.state, rig.codes) == (State.FAULT, ['stopped'])
+
+
+def test_evidence_survives_a_restart_of_the_same_bundle_only():
+    rig = Rig().ready()
+    for _ in range(3):
+        rig.frame(score=2.0)
+    rig.ready()
+    assert rig.supervisor.tick().evidence == 3.0
+    rig.supervisor.set_phase('inactive')
+    rig.ready()
+    assert rig.supervisor.tick().evidence == 0.0
+
+
+def test_the_alert_tells_source_age_and_sequence():
+    rig = Rig().ready()
+    rig.frame(takes=0.01)
+    rig.wait(0.1)
+    alerts = [rig.supervisor.tick() for _ in range(3)]
+    assert [alert.seq for alert in alerts] == [0, 1, 2]
+    assert alerts[0].source == Header(Stamp(1, 0), 'camera')
+    assert alerts[0].age_ms == pytest.approx(110.0)
+    assert alerts[0].camera == 'front'
+
+
+def test_changed_limits_apply_at_once():
+    rig = Rig(stale_after_s=0.4).ready()
+    rig.frame()
+    rig.wait(0.6)
+    rig.supervisor.configure(SupervisionConfig(stale_after_s=1.0))
+    assert rig.state == State.NOMINAL
+    with pytest.raises(ValueError, match="'on'"):
+        rig.supervisor.set_phase('on')
+
+
+SEEN = collections.Counter()
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """Whatever happens in whatever order: a bookkeeper who only knows the promises agrees."""
+
+    def __init__(self):
+        super().__init__()
+        self.rig = Rig(stale_after_s=0.4, release_frames=3, release_s=0.2, startup_timeout_s=5.0)
+        self.seq = 0
+        self.phase = 'inactive'
+        self.judged = False
+        self.newest_good = False
+        self.received_ns = None
+        self.waiting_ns = []
+        self.bad_ns = None
+        self.good_frames = 0
+        self.evidence = 0.0
+
+    @property
+    def now(self):
+        return self.rig.clock.now_ns()
+
+    def bad(self):
+        self.bad_ns = self.now
+        self.good_frames = 0
+
+    @initialize(healthy=st.booleans())
+    def begin(self, healthy):
+        if healthy:
+            self.phase_changes('ready')
+            self.camera_is_fine(6, 0.3)
+
+    @rule(seconds=st.sampled_from([0.001, 0.03, 0.1, 0.25, 0.5, 6.0]))
+    def time_passes(self, seconds):
+        self.rig.wait(seconds)
+
+    @precondition(lambda self: self.phase == 'ready')
+    @rule(frames=st.integers(1, 12), score=st.sampled_from([0.0, 0.3, 0.9, 2.0]))
+    def camera_is_fine(self, frames, score):
+        for _ in range(frames):
+            self.the_alert_keeps_its_promises()
+            self.rig.wait(1 / RATE)
+            self.image_arrives()
+            self.the_alert_keeps_its_promises()
+            self.rig.wait(0.01)
+            self.newest_is_judged(score)
+
+    @rule(phase=st.sampled_from(['loading', 'ready', 'inactive']), rarely=st.integers(0, 3))
+    def phase_may_change(self, phase, rarely):
+        if rarely == 0:
+            self.phase_changes(phase)
+
+    def phase_changes(self, phase):
+        if phase == 'ready':
+            self.rig.supervisor.arm(ALARM)
+        self.rig.supervisor.set_phase(phase)
+        self.phase = phase
+        self.ready_ns = self.now
+        self.waiting_ns = []
+        if phase == 'inactive':
+            self.judged = self.newest_good = False
+            self.received_ns = self.bad_ns = None
+            self.evidence = 0.0
+
+    @rule()
+    def image_arrives(self):
+        if self.phase == 'ready' and self.received_ns is not None:
+            since_ns = max(self.received_ns, self.ready_ns)
+            if self.now - since_ns > 0.4e9:
+                self.bad()
+        self.received_ns = self.rig.arrive()
+        self.waiting_ns.append(self.received_ns)
+
+    @precondition(lambda self: self.phase == 'ready' and self.waiting_ns)
+    @rule(score=st.sampled_from([0.3, 4.0]), which=st.integers(0, 2))
+    def newest_is_judged(self, score, which=0):
+        # With `which`, an older image is judged while newer ones wait.
+        position = max(0, len(self.waiting_ns) - 1 - which)
+        arrived = self.waiting_ns[position]
+        self.rig.supervisor.accepted(detection(score), Header(), arrived)
+        self.waiting_ns = self.waiting_ns[position + 1 :][-1:]
+        self.judged = self.newest_good = True
+        self.good_frames += 1
+        step = min(score - ALARM.drift, ALARM.threshold / LEAST_FRAMES)
+        self.evidence = max(0.0, self.evidence + step)
+        overhang = min(ALARM.threshold, ALARM.drift * RATE * 0.1)
+        self.evidence = min(self.evidence, ALARM.threshold + overhang)
+        if self.now - arrived > 0.3e9 or self.evidence >= ALARM.threshold * (1 - 1e-12):
+            self.bad()
+
+    @precondition(lambda self: self.phase in ('ready', 'loading') and self.waiting_ns)
+    @rule(how=st.sampled_from(['image', 'engine', 'nan']))
+    def image_fails(self, how):
+        arrived = self.waiting_ns[-1]
+        if how == 'image':
+            self.rig.supervisor.input_fault(InputFault('black', 'black'), arrived)
+        elif how == 'engine':
+            self.rig.supervisor.engine_fault('broken', arrived)
+        else:
+            assert not self.rig.supervisor.accepted(detection(math.nan), Header(), arrived)
+        self.waiting_ns = []
+        self.newest_good = False
+        self.bad()
+        assert self.rig.state == State.FAULT
+
+    @rule()
+    def reset_changes_nothing_without_a_latch(self):
+        before = self.rig.state
+        self.rig.supervisor.reset()
+        assert self.rig.state == before
+
+    @invariant()
+    def the_alert_keeps_its_promises(self):
+        alert = self.rig.supervisor.tick()
+        assert alert.seq == self.seq
+        self.seq += 1
+        assert alert.state == max((cause.state for cause in alert.causes), default=State.NOMINAL)
+        assert [-cause.state for cause in alert.causes] == sorted(
+            -cause.state for cause in alert.causes
+        )
+        assert all(cause.text and cause.code for cause in alert.causes)
+        assert alert.evidence == pytest.approx(self.evidence)
+        if alert.evidence >= ALARM.threshold:
+            assert alert.state >= State.ALERT
+        SEEN[alert.state] += 1
+        if alert.state.unsafe:
+            return
+        assert self.phase == 'ready'
+        assert self.judged
+        assert self.newest_good
+        assert math.isfinite(alert.score)
+        assert self.now - self.received_ns <= 0.4e9
+        assert not self.waiting_ns or self.now - self.waiting_ns[0] <= 0.3e9
+        if self.bad_ns is not None:
+            assert self.now - self.bad_ns >= 0.2e9
+            assert self.good_frames >= 3
+
+
+AnyHistory.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
+)
+TestAnyHistory = AnyHistory.TestCase
+
+
+def test_the_histories_above_were_not_all_alike():
+    if SEEN:  # empty when only this test is selected
+        assert all(SEEN[state] > 200 for state in State if state != State.CAUTION)
