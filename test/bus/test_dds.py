@@ -8,14 +8,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ros2_ood_monitor.bus.base import MiddlewareError, resolve_name
-from ros2_ood_monitor.frame import Header, RawCompressedImage, RawImage, Stamp
+from ros2_ood_monitor.frame import Header, RawCompressedImage, Stamp
 from ros2_ood_monitor.messages.cdr import deserialize
 from ros2_ood_monitor.messages.definitions import DEFINITIONS
 from ros2_ood_monitor.messages.topics import (
@@ -45,13 +45,21 @@ from cyclonedds.domain import DomainParticipant
 from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic as DdsTopic
 from cyclonedds.util import duration
+from support.dds_processes import (
+    PATIENCE_S,
+    Inbox,
+    camera_process,
+    image,
+    late_joiner_process,
+    stuck_process,
+    wait_until,
+)
 
 from ros2_ood_monitor.bus import dds
 from ros2_ood_monitor.bus.dds import DdsMiddleware
 from ros2_ood_monitor.bus.dds_types import dds_qos, dds_type
 
 SPAWN = multiprocessing.get_context('spawn')
-PATIENCE_S = 20.0
 _DOMAINS = itertools.count(os.getpid() * 13)
 
 
@@ -68,51 +76,6 @@ def node(domain: int) -> Iterator[DdsMiddleware]:
     middleware.close()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, 'waited in vain'
-        time.sleep(0.005)
-
-
-class Inbox:
-    """Collects what a subscription delivers."""
-
-    def __init__(self) -> None:
-        self.messages: list[Any] = []
-        self._arrived = threading.Condition()
-
-    def __call__(self, message: Any) -> None:
-        with self._arrived:
-            self.messages.append(message)
-            self._arrived.notify()
-
-    def wait(self, count: int) -> list[Any]:
-        with self._arrived:
-            assert self._arrived.wait_for(lambda: len(self.messages) >= count, PATIENCE_S), (
-                f'{len(self.messages)} of {count} messages arrived'
-            )
-            return list(self.messages)
-
-
-def image(number: int, width: int, height: int) -> RawImage:
-    data = np.full(width * height * 3, number % 256, np.uint8)
-    return RawImage(Header(Stamp(number, 5), 'cam'), height, width, 'rgb8', 0, width * 3, data)
-
-
-def camera_process(domain: int, frames: int, rate_hz: float) -> None:
-    """Stream 1280x720 frames with their number in stamp and pixels."""
-    camera = DdsMiddleware('camera', 'front', domain)
-    topic = camera_output('image_raw')
-    camera.advertise(topic)
-    wait_until(lambda: camera.subscriber_count(topic) > 0)
-    begin = time.monotonic()
-    for number in range(frames):
-        camera.publish(topic, image(number, 1280, 720))
-        time.sleep(max(0.0, begin + (number + 1) / rate_hz - time.monotonic()))
-    camera.close()
-
-
 def test_a_720p_stream_at_30_hz_arrives_complete_and_unchanged(domain, node):
     inbox = Inbox()
     node.subscribe(camera_input('image_raw'), inbox)
@@ -126,14 +89,6 @@ def test_a_720p_stream_at_30_hz_arrives_complete_and_unchanged(domain, node):
         assert (frame.width, frame.height, frame.encoding, frame.step) == (1280, 720, 'rgb8', 3840)
         assert frame.data.size == 1280 * 720 * 3
         assert frame.data.min() == frame.data.max() == number
-
-
-def late_joiner_process(domain: int, results: Any) -> None:
-    node = DdsMiddleware('late', '', domain)
-    inbox = Inbox()
-    node.subscribe(ALERT.under('front'), inbox)
-    results.put(inbox.wait(1)[0])
-    node.close()
 
 
 def test_a_late_joiner_gets_the_latest_alert_at_once(domain, node):
@@ -188,16 +143,6 @@ def test_the_monitors_camera_input_hears_sensor_data_and_reliable_cameras():
     assert not camera_input('image').qos.reliable
     assert not camera_input('image').qos.latched
     assert camera_output('image').qos.reliable
-
-
-def stuck_process(domain: int, ready: Any) -> None:
-    node = DdsMiddleware('stuck', 'front', domain)
-    node.subscribe(UNSAFE, lambda message: None)
-    node.subscribe(camera_output('overlay'), lambda message: None)
-    wait_until(lambda: node.publisher_count(UNSAFE) == 1)
-    ready.set()
-    while True:
-        signal.pause()
 
 
 def test_a_subscriber_that_stands_still_does_not_hold_up_the_others(domain, node):
