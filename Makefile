@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-ros lint docs clean
+.PHONY: help install demo test test-fast test-ros lint structure docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,10 +37,14 @@ test-ros:  ## the tests that need a sourced ROS 2
 	  echo 'rclpy is missing; type: source /opt/ros/<distro>/setup.bash' >&2; exit 1; }
 	$(PYTHON) -m pytest -m ros
 
-lint: install  ## ruff and mypy only
+lint: install structure  ## formatting, ruff, mypy and structure only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+structure: install  ## who may import whom, and how large rooms and modules may grow
+	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/python -m pytest -q test/packaging/test_structure.py
 
 docs: install  ## write docs/parameters.md and config/monitor.yaml from the parameter table
 	$(BIN)/ood-monitor parameters --markdown > docs/parameters.md

@@ -36,8 +36,12 @@ EXTRAS = {
     ],
     'test': [
         'pytest>=8',
+        'pytest-cov>=7',
         'pytest-timeout',
+        'pytest-xdist>=3.6',
+        'coverage>=7.10',
         'hypothesis',
+        'import-linter>=2.6',
         'ruff',
         'mypy>=1.10',
         'types-PyYAML',

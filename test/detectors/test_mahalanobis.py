@@ -31,9 +31,9 @@ from offline_training.detectors.layer_density.class_features import (
 from offline_training.detectors.layer_density.held_out import split, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
 from offline_training.detectors.layer_density.layer_densities import Vectors, against_prediction
+from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from offline_training.detectors.mahalanobis.dense_mahalanobis import TapDistance
 from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis
-from offline_training.detectors.mahalanobis.tied_gaussian import ClassMoments, TiedGaussian
 
 CPU = torch.device('cpu')
 

@@ -14,10 +14,10 @@ from support.colour_network import normal_frames, some_images, watched_network
 from support.solid_colours import solid_frames
 
 from offline_training.detectors.layer_density.class_density import ClassDensity
+from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
+from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis
-from offline_training.detectors.mahalanobis.tied_gaussian import ClassMoments, TiedGaussian
 from offline_training.detectors.residual_flow.coupling_training import by_class, train_couplings
-from offline_training.detectors.residual_flow.residual_couplings import ClassCouplings
 from offline_training.detectors.residual_flow.residual_flow import ResidualFlow
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from offline_training.detectors.layer_density.class_features import Pooled
-from offline_training.detectors.mahalanobis.tied_gaussian import TiedGaussian
-from offline_training.detectors.residual_flow.residual_couplings import ClassCouplings
+from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
+from offline_training.detectors.layer_density.tied_gaussian import TiedGaussian
 
 MIN_SAMPLES = 4
 """Fewer held-out vectors of a class give no spread of their own."""

@@ -22,8 +22,8 @@ from offline_training.detectors.layer_density.class_features import (
 )
 from offline_training.detectors.layer_density.held_out import Indices, chosen_batches, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
-from offline_training.detectors.mahalanobis.tied_gaussian import ClassMoments, TiedGaussian
-from offline_training.detectors.residual_flow.residual_couplings import ClassCouplings
+from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
+from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from offline_training.watched.base import Watched
 
 Weighing = Literal['regression', 'mean']

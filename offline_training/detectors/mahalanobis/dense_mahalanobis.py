@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from offline_training.detectors.mahalanobis.tied_gaussian import TiedGaussian
+from offline_training.detectors.layer_density.tied_gaussian import TiedGaussian
 
 
 class TapDistance(nn.Module):

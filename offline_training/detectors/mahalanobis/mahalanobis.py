@@ -18,8 +18,8 @@ from offline_training.detectors.layer_density.held_out import (
     thinned,
 )
 from offline_training.detectors.layer_density.layer_densities import LayerDensities, Weighing
+from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from offline_training.detectors.mahalanobis.dense_mahalanobis import MahalanobisMap, TapDistance
-from offline_training.detectors.mahalanobis.tied_gaussian import ClassMoments, TiedGaussian
 from offline_training.watched.base import Watched
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from offline_training.detectors.residual_flow.residual_couplings import ClassCouplings
+from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 
 EVALUATE_EVERY = 20
 """Training steps between two looks at the held-out likelihood."""

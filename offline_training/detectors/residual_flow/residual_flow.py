@@ -21,8 +21,8 @@ from offline_training.detectors.layer_density.layer_densities import (
     Vectors,
     Weighing,
 )
+from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 from offline_training.detectors.residual_flow.coupling_training import by_class, train_couplings
-from offline_training.detectors.residual_flow.residual_couplings import ClassCouplings
 from offline_training.watched.base import Watched
 
 
