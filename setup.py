@@ -29,6 +29,7 @@ EXTRAS = {
         'onnx>=1.16',
         'onnxscript>=0.2',
         'jsonargparse>=4.49',
+        'msgspec>=0.19',
         'safetensors',
         'scikit-learn>=1.3',
         'scipy>=1.10',
