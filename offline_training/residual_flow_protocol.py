@@ -199,15 +199,15 @@ def _fitted(
 ) -> dict[str, Detector]:
     found: dict[str, Detector] = {}
     for kind in DETECTORS:
-        path = output / f'{kind.spec.name}.safetensors'
+        path = output / f'{kind.name}.safetensors'
         if path.is_file():
-            found[kind.spec.name] = kind.load(path).to(watched.device)
+            found[kind.name] = kind.load(path).to(watched.device)
             continue
-        console.print(f'fitting {kind.spec.name}')
+        console.print(f'fitting {kind.name}')
         settings = {} if kind is MaxSoftmax else {'magnitudes': magnitudes}
         detector = kind(**settings).fit(watched, frames).eval()
         detector.save(path)
-        found[kind.spec.name] = detector
+        found[kind.name] = detector
     return found
 
 

@@ -248,7 +248,7 @@ def _measure(
         for question in questions:
             measure = pixels if question.level == 'pixel' else frames
             for name in bars.track(list(detectors), description=f'measuring {question.name}'):
-                if question.level not in detectors[name].spec.levels:
+                if question.level == 'pixel' and not detectors[name].has_map:
                     continue
                 path = output / 'measures' / question.name / f'{name}.json'
                 if not _up_to_date(

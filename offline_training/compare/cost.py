@@ -48,7 +48,7 @@ def measure_cost(
 
 
 def _scoring(detector: Detector, watched: Watched) -> Callable[[Tensor], object]:
-    score = detector.score_map if 'pixel' in detector.spec.levels else detector.score_frame
+    score = detector.score_map if detector.has_map else detector.score_frame
     return lambda images: score(watched, images)
 
 

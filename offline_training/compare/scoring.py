@@ -92,7 +92,7 @@ def judge(
         facts.add(frame, predicted.numpy())
         predictions.append(predicted)
         for name, detector in missing.items():
-            eye = shared if detector.spec.passes == 1 else watched
+            eye = shared if detector.shares_features else watched
             result = _scores(detector, eye, images, map_stride if source.maps else None)
             for tensor in result:
                 if tensor is not None and not tensor.isfinite().all():
@@ -164,9 +164,9 @@ def _scores(
     detector: Detector, watched: Watched, images: Tensor, stride: int | None
 ) -> tuple[Tensor, Tensor | None]:
     """Return the frame score () and, with a stride and if there is one, the map (H / s, W / s)."""
-    if 'pixel' not in detector.spec.levels:
+    if not detector.has_map:
         return detector.score_frame(watched, images)[0].float().cpu(), None
-    own_frame_score = type(detector).score_frame is not Detector.score_frame
+    own_frame_score = detector.has_frame_score
     if own_frame_score and stride is None:
         return detector.score_frame(watched, images)[0].float().cpu(), None
     score_map = detector.score_map(watched, images).detach()

@@ -85,7 +85,7 @@ def comparison_table(
 
 def _row(name: str, kind: str, fitted: Fitted, ms: float | None) -> dict[str, Any]:
     # A fitted detector may cost more than its class says, with gradients it has chosen to take.
-    spec = fitted.detector.spec if fitted.detector else DETECTORS[kind].spec
+    spec = (fitted.detector or DETECTORS[kind]()).spec
     return {
         'name': name,
         'paper': spec.paper,

@@ -49,5 +49,5 @@ _CLASSES: tuple[type[Detector], ...] = (
     Monitor,
 )
 
-DETECTORS: dict[str, type[Detector]] = {each.spec.name: each for each in _CLASSES}
+DETECTORS: dict[str, type[Detector]] = {each.name: each for each in _CLASSES}
 """Every detector by its name, in the order of the comparison table."""

@@ -8,7 +8,7 @@ loading need no pickle and moving it to a GPU is `.to(device)`.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -31,17 +31,11 @@ class DetectorSpec:
     """What a detector is, needs and costs; the columns of the comparison table."""
 
     name: str
-    """Key in tables and files: lower case, underscores."""
     paper: str
-    """Authors, title, year."""
     inputs: str
-    """What it reads: `logits`, `taps`, `image`, several joined by ', '."""
     passes: int
-    """Forward passes of the watched network per frame, including its own segmentation."""
     gradients: bool
-    """Needs a backward pass per frame: then it cannot run in an engine."""
     exportable: bool
-    """Only operators that ONNX and TensorRT have."""
     levels: tuple[Level, ...]
     """`pixel` if it has maps, `frame` if it scores whole frames."""
 
@@ -51,7 +45,7 @@ class NotApplicableError(ValueError):
 
 
 class Detector(nn.Module, ABC):
-    """Base of all detectors; subclasses set `spec` and give `score_map` or `score_frame`.
+    """Base of all detectors; subclasses state their facts and give `score_map` or `score_frame`.
 
     `settings` are the keyword arguments of the constructor, plain JSON values: with them and the
     tensors a saved detector is built again. Example:
@@ -61,7 +55,12 @@ class Detector(nn.Module, ABC):
         detector.save(Path('max_logit.safetensors'))
     """
 
-    spec: ClassVar[DetectorSpec]
+    name: ClassVar[str]
+    """Key in tables and files: lower case, underscores."""
+    paper: ClassVar[str]
+    """Authors, title, year."""
+    inputs: ClassVar[str]
+    """What it reads: `logits`, `taps`, `image`, several joined by ', '."""
 
     def __init__(self, **settings: Any):
         super().__init__()
@@ -71,13 +70,56 @@ class Detector(nn.Module, ABC):
         """Learn from normal driving and return self; nothing to learn unless overridden."""
         return self
 
-    @abstractmethod
+    @property
+    def passes(self) -> int:
+        """Forward passes of the watched network per frame, including its own segmentation."""
+        return 1
+
+    @property
+    def gradients(self) -> bool:
+        """Whether a frame needs a backward pass: then it cannot run in an engine."""
+        return False
+
+    @property
+    def exportable(self) -> bool:
+        """Whether `export` writes it as a network that engines run."""
+        return False
+
+    @property
+    def has_map(self) -> bool:
+        """Whether `score_map` scores pixels; otherwise it raises TypeError."""
+        return type(self).score_map is not Detector.score_map
+
+    @property
+    def has_frame_score(self) -> bool:
+        """Whether frames have a score of their own and not the highest pixels of the map."""
+        return type(self).score_frame is not Detector.score_frame
+
+    @property
+    def shares_features(self) -> bool:
+        """Whether one undisturbed pass gives all it looks at, so that others may share it."""
+        return self.passes == 1
+
+    @property
+    def spec(self) -> DetectorSpec:
+        """The detector as it is now set, for tables."""
+        return DetectorSpec(
+            self.name,
+            self.paper,
+            self.inputs,
+            self.passes,
+            self.gradients,
+            self.exportable,
+            ('pixel', 'frame') if self.has_map else ('frame',),
+        )
+
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         """Return one score per pixel, float32 (B, H', W') with H' and W' of the detector's choice.
 
         Raises:
-            TypeError: the detector scores whole frames only (`spec.levels`).
+            TypeError: the detector scores whole frames only (`has_map`).
         """
+        raise TypeError(f'{self.name} scores whole frames and has no map; use score_frame')
 
     def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
         """Return one score per image (B,): the mean of the highest `TOP_SHARE` of its map."""
@@ -85,7 +127,7 @@ class Detector(nn.Module, ABC):
 
     def save(self, path: Path) -> None:
         """Write tensors and settings to a safetensors file, atomically."""
-        settings = json.dumps({'detector': self.spec.name, 'settings': self.settings})
+        settings = json.dumps({'detector': self.name, 'settings': self.settings})
         header = torch.frombuffer(bytearray(settings.encode()), dtype=torch.uint8)
         write_tensors(path, {**self.state_dict(), HEADER: header})
 
@@ -103,9 +145,9 @@ class Detector(nn.Module, ABC):
             raise StorageError(
                 f'{path} has a damaged header; fit and save the detector again'
             ) from None
-        if name != cls.spec.name:
+        if name != cls.name:
             raise StorageError(
-                f'{path} holds the detector {name!r}, not {cls.spec.name!r}; load it with that one'
+                f'{path} holds the detector {name!r}, not {cls.name!r}; load it with that one'
             )
         try:
             detector = cls(**settings)
@@ -154,11 +196,6 @@ HEADER = '__detector__'
 """Key of the JSON header among the tensors."""
 
 
-def frame_only(spec: DetectorSpec) -> TypeError:
-    """Return the error of a detector without maps."""
-    return TypeError(f'{spec.name} scores whole frames and has no map; use score_frame')
-
-
-def not_fitted(spec: DetectorSpec) -> RuntimeError:
+def not_fitted(detector: Detector) -> RuntimeError:
     """Return the error of a detector that scores before it has learnt."""
-    return RuntimeError(f'{spec.name} has not been fitted; call fit or load first')
+    return RuntimeError(f'{detector.name} has not been fitted; call fit or load first')

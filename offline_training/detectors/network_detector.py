@@ -53,7 +53,7 @@ class NetworkDetector(Detector):
         """
         height, width = images.shape[1:3]
         if not list(self.weights.buffers()):
-            raise not_fitted(self.spec)
+            raise not_fitted(self)
         key = watched.network, watched.device, height, width
         if self._shape is None or self._shape[0] != key:
             network = self.build(watched, height, width).eval()
@@ -75,7 +75,7 @@ class NetworkDetector(Detector):
         }
         if held != needed:
             raise NotApplicableError(
-                f'{self.spec.name} was fitted on a network of another shape; fit it on this one'
+                f'{self.name} was fitted on a network of another shape; fit it on this one'
             )
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:

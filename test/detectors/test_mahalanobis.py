@@ -357,7 +357,7 @@ def test_magnitude_is_chosen_and_its_cost_stated(watched, tmp_path):
     assert chosen.spec.gradients
     assert chosen.spec.passes == 3
     assert not chosen.spec.exportable
-    assert not Mahalanobis.spec.gradients
+    assert not Mahalanobis().spec.gradients
     chosen.save(tmp_path / 'm.safetensors')
     loaded = Mahalanobis.load(tmp_path / 'm.safetensors')
     assert loaded.spec == chosen.spec

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, DetectorSpec, frame_only, not_fitted
+from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.daain.classifiers import ClassifierKind, build_classifier
 from offline_training.detectors.daain.flows import FlowKind, build_flow
 from offline_training.detectors.daain.recording import Layers, Tap, activation_shapes
@@ -52,16 +52,13 @@ class Daain(Detector):
         ValueError: a setting has a value that does not exist.
     """
 
-    spec: ClassVar[DetectorSpec] = DetectorSpec(
-        name='daain',
-        paper='von Baussnern, Otterbach, Loy, Salzmann, Wollmann: DAAIN: Detection of Anomalous '
-        'and Adversarial Input using Normalizing Flows, 2021',
-        inputs='taps',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('frame',),
+    name = 'daain'
+    paper = (
+        'von Baussnern, Otterbach, Loy, Salzmann, Wollmann: DAAIN: Detection of Anomalous '
+        'and Adversarial Input using Normalizing Flows, 2021'
     )
+    inputs = 'taps'
+    exportable = True
 
     def __init__(
         self,
@@ -157,7 +154,7 @@ class Daain(Detector):
             RuntimeError: the detector is not fitted.
         """
         if self.key is None or self.scorer is None:
-            raise not_fitted(self.spec)
+            raise not_fitted(self)
         logits, sample = self.key.sample(watched, images)
         score: Tensor = self.scorer(sample)
         return logits, score
@@ -165,10 +162,6 @@ class Daain(Detector):
     def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
         """Return one score per image, (B,)."""
         return self.predict(watched, images)[1]
-
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        """Raise TypeError: a sparse sample has no map."""
-        raise frame_only(self.spec)
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take over saved tensors; key and flow get their sizes from them."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import DetectorSpec
 from offline_training.detectors.dense_flow.config import FlowConfig
 from offline_training.detectors.dense_flow.flow import TapFlow
 from offline_training.detectors.dense_flow.flow_training import (
@@ -33,17 +32,14 @@ class DenseFlowDensity(NetworkDetector):
         ConfigError: a setting is out of its range.
     """
 
-    spec = DetectorSpec(
-        name='dense_flow',
-        paper='Gudovskiy et al., CFLOW-AD: Real-Time Unsupervised Anomaly Detection with '
+    name = 'dense_flow'
+    paper = (
+        'Gudovskiy et al., CFLOW-AD: Real-Time Unsupervised Anomaly Detection with '
         'Localization via Conditional Normalizing Flows, 2022; Dinh et al., Density Estimation '
-        'Using Real NVP, 2017',
-        inputs='taps',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('pixel', 'frame'),
+        'Using Real NVP, 2017'
     )
+    inputs = 'taps'
+    exportable = True
 
     def __init__(self, **training: Any):
         if 'taps' in training:
@@ -70,7 +66,7 @@ class DenseFlowDensity(NetworkDetector):
             )
         flow.whitening.fit(samples)
         optimizer = torch.optim.Adam(flow.flow.parameters(), lr=config.learning_rate)
-        with fit_progress(self.spec.name, config.epochs) as advance:
+        with fit_progress(self.name, config.epochs) as advance:
             for _ in train_epochs(flow.flow, optimizer, whiten(flow, samples), where, config):
                 advance()
         self.keep(flow)

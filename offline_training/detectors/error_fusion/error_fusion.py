@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, DetectorSpec, not_fitted
+from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.layer_density.held_out import split, thinned
 from offline_training.detectors.logit_scores.logit_scores import error_odds
 from offline_training.detectors.observer.light_observer import LightObserver
@@ -42,16 +42,13 @@ class ErrorFusion(Detector):
         seed: of light, objects and pixels.
     """
 
-    spec = DetectorSpec(
-        name='error_fusion',
-        paper='this package, 2026: after Besnier et al., 2021 (observer) and Hendrycks and '
-        'Gimpel, 2017 (softmax)',
-        inputs='logits, taps',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('pixel', 'frame'),
+    name = 'error_fusion'
+    paper = (
+        'this package, 2026: after Besnier et al., 2021 (observer) and Hendrycks and '
+        'Gimpel, 2017 (softmax)'
     )
+    inputs = 'logits, taps'
+    exportable = True
     weight: Tensor
     bias: Tensor
 
@@ -104,7 +101,7 @@ class ErrorFusion(Detector):
         x, y = np.concatenate(inputs).astype(np.float64), np.concatenate(wrong)
         if y.all() or not y.any():
             raise ValueError(
-                f'{self.spec.name} saw {"only" if y.all() else "no"} mistakes of the network on '
+                f'{self.name} saw {"only" if y.all() else "no"} mistakes of the network on '
                 f'{len(wrong)} frames; fit on more frames, or on a trained network'
             )
         outputs = watched(torch.from_numpy(frames.images[0])[None].to(watched.device)).shape[1]
@@ -120,7 +117,7 @@ class ErrorFusion(Detector):
 
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         if not self.weight.numel():
-            raise not_fitted(self.spec)
+            raise not_fitted(self)
         values, predicted = self._look(watched, images)
         # Not by indexing, which engines do not all have in this form.
         bias = self.bias.index_select(0, predicted.flatten()).view(predicted.shape)

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from offline_training.calibration.calibration import fit_fusion
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, DetectorSpec, not_fitted
+from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.layer_density.held_out import split
 from offline_training.detectors.observer.light_observer import LightObserver
@@ -36,16 +36,13 @@ class Monitor(Detector):
         seed: of the pasted objects.
     """
 
-    spec = DetectorSpec(
-        name='monitor',
-        paper='this package, 2026: after Besnier et al., 2021 (observer), Gudovskiy et al., 2022 '
-        '(flow) and Liu et al., 2020 (energy)',
-        inputs='logits, taps',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('pixel', 'frame'),
+    name = 'monitor'
+    paper = (
+        'this package, 2026: after Besnier et al., 2021 (observer), Gudovskiy et al., 2022 '
+        '(flow) and Liu et al., 2020 (energy)'
     )
+    inputs = 'logits, taps'
+    exportable = True
     scale: Tensor
 
     def __init__(
@@ -109,7 +106,7 @@ class Monitor(Detector):
 
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         if not self.scale.numel():
-            raise not_fitted(self.spec)
+            raise not_fitted(self)
         maps = torch.stack([*self.maps(watched, images).values()], dim=-1)
         mean, deviation, weight = self.scale[:-1].T
         standard = (maps - mean) / deviation

@@ -14,14 +14,15 @@ from typing_extensions import Self
 from offline_training.data.frames import Frames
 from offline_training.detectors.base import (
     Detector,
-    DetectorSpec,
     NotApplicableError,
-    frame_only,
     not_fitted,
 )
 from offline_training.detectors.larex.latent_entropy import knn_entropy, mask_weights, masked_means
 from offline_training.watched.base import Watched
 
+PAPER = (
+    'Arnez et al., Latent Representation Entropy Density for Distribution Shift Detection, 2024'
+)
 Feature = Literal['entropy', 'mean']
 FRAMES_PER_COMPONENT = 4
 """Frames that `fit` wants for each direction it keeps: with fewer it keeps fewer directions."""
@@ -78,7 +79,7 @@ class LatentDensity(Detector):
             seed=seed,
             **others,
         )
-        name = self.spec.name
+        name = self.name
         if feature not in get_args(Feature):
             raise ValueError(
                 f'{name} has feature {feature!r}; choose one of {", ".join(get_args(Feature))}'
@@ -113,7 +114,7 @@ class LatentDensity(Detector):
         if name not in taps:
             raise NotApplicableError(
                 f'the network has no tap {name!r} but {", ".join(taps)}; correct the tap of '
-                f'{self.spec.name}'
+                f'{self.name}'
             )
         return taps[name].float()
 
@@ -127,7 +128,7 @@ class LatentDensity(Detector):
             return tap.mean(dim=(2, 3))
         if tap.shape[2:] != self.weights.shape[1:]:
             raise ValueError(
-                f'{self.spec.name} has masks of {tuple(self.weights.shape[1:])} for a tap of '
+                f'{self.name} has masks of {tuple(self.weights.shape[1:])} for a tap of '
                 f'{tuple(tap.shape[2:])}; fit it on frames of the size that it is to score'
             )
         # Distances do not see a shift, and small ones would drown in the rounding of large means.
@@ -166,13 +167,10 @@ class LatentDensity(Detector):
         self.axes = (axes / scales).float()
         return self.to(watched.device)
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        raise frame_only(self.spec)
-
     def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
         """Return one score per image (B,)."""
         if not self.center.numel():
-            raise not_fitted(self.spec)
+            raise not_fitted(self)
         with torch.no_grad():
             score: Tensor = self(watched.features(images)[1])
         return score
@@ -188,7 +186,7 @@ class LatentDensity(Detector):
         block = self.settings['block_size']
         if 2 * block > min(height, width):
             raise NotApplicableError(
-                f'{self.spec.name} has block_size {block} for a tap of {height}x{width} cells, '
+                f'{self.name} has block_size {block} for a tap of {height}x{width} cells, '
                 'where blocks have hardly two places; choose a smaller block_size or a finer tap'
             )
         generator = torch.Generator().manual_seed(self.settings['seed'])
@@ -213,26 +211,16 @@ def principal_axes(x: Tensor, most: int) -> tuple[Tensor, Tensor]:
     return directions[:kept].T, singular[:kept] / math.sqrt(len(x))
 
 
-def _spec(name: str, density: str) -> DetectorSpec:
-    return DetectorSpec(
-        name=name,
-        paper='Arnez et al., Latent Representation Entropy Density for Distribution Shift '
-        f'Detection, 2024 ({density})',
-        inputs='taps',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('frame',),
-    )
-
-
 class LaREM(LatentDensity):
     """Squared Mahalanobis distance of a frame's latent entropies from those of normal driving.
 
     See `LatentDensity` for the arguments. Whitened or not, the distance is the same.
     """
 
-    spec = _spec('larem', 'Mahalanobis distance')
+    name = 'larem'
+    paper = f'{PAPER} (Mahalanobis distance)'
+    inputs = 'taps'
+    exportable = True
 
     def __init__(
         self,
@@ -268,7 +256,10 @@ class LaRED(LatentDensity):
         ValueError: `bandwidth` is not positive, or see `LatentDensity`.
     """
 
-    spec = _spec('lared', 'kernel density')
+    name = 'lared'
+    paper = f'{PAPER} (kernel density)'
+    inputs = 'taps'
+    exportable = True
     stored: Tensor
 
     def __init__(

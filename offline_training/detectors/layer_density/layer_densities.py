@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -84,7 +83,7 @@ class LayerDensities(Detector):
     ):
         if weighing not in get_args(Weighing):
             raise ValueError(
-                f'{self.spec.name} has weighing {weighing!r}; choose one of '
+                f'{self.name} has weighing {weighing!r}; choose one of '
                 f'{", ".join(get_args(Weighing))}'
             )
         super().__init__(
@@ -102,13 +101,24 @@ class LayerDensities(Detector):
         )
         if not magnitudes or not all(0 <= each < math.inf for each in magnitudes):
             raise ValueError(
-                f'{self.spec.name} has magnitudes {list(magnitudes)}; give one or more, each 0 or '
-                'above'
+                f'{self.name} has magnitudes {list(magnitudes)}; give one or more, each 0 or above'
             )
         self.offered = tuple(magnitudes)
         """What `fit` chooses from, however often."""
         self.densities = nn.ModuleList()
         self.combination = LayerCombination()
+
+    @property
+    def gradients(self) -> bool:
+        return bool(self.settings['magnitudes'][0] > 0)
+
+    @property
+    def exportable(self) -> bool:
+        return not self.gradients
+
+    @property
+    def passes(self) -> int:
+        return 1 + len(self.densities) if self.gradients else 1
 
     @abstractmethod
     def _couplings(self, classes: int, dimensions: int) -> ClassCouplings | None:
@@ -122,7 +132,7 @@ class LayerDensities(Detector):
         if unknown := [name for name in names if name not in taps]:
             raise NotApplicableError(
                 f'the network has no tap {unknown[0]!r} but {", ".join(taps)}; correct the taps '
-                f'of {self.spec.name}'
+                f'of {self.name}'
             )
         return [taps[name] for name in names]
 
@@ -156,7 +166,7 @@ class LayerDensities(Detector):
         the step is the same for all channels).
         """
         if not self.densities:
-            raise not_fitted(self.spec)
+            raise not_fitted(self)
         magnitude = self.settings['magnitudes'][0]
         if magnitude == 0:
             with torch.no_grad():
@@ -228,7 +238,7 @@ class LayerDensities(Detector):
         for density, (values, classes, count) in zip(self._layers(), layers, strict=True):
             if not len(values):
                 raise ValueError(
-                    f'{self.spec.name} found no class in the held-out frames, the first quarter; '
+                    f'{self.name} found no class in the held-out frames, the first quarter; '
                     'add labelled frames'
                 )
             own = []
@@ -254,14 +264,6 @@ class LayerDensities(Detector):
             self.combination.take_mean(len(self.densities), watched.device)
         else:
             self.combination.fit(normal.flatten(0, 1), attacked)
-        self._state_cost()
-
-    def _state_cost(self) -> None:
-        self.spec = type(self).spec  # type: ignore[misc]
-        if self.settings['magnitudes'][0] > 0:
-            self.spec = replace(  # type: ignore[misc]
-                self.spec, gradients=True, exportable=False, passes=1 + len(self.densities)
-            )
 
     def _validation_scores(
         self, watched: Watched, frames: Frames, chosen: Indices
@@ -289,7 +291,6 @@ class LayerDensities(Detector):
                 ClassDensity(TiedGaussian(), self._couplings(classes, dimensions))
             )
         super().adopt(tensors)
-        self._state_cost()
 
 
 def against_prediction(watched: Watched, images: Tensor, epsilon: float) -> Tensor:

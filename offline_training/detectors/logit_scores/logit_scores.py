@@ -12,7 +12,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from offline_training.detectors.base import Detector, DetectorSpec, NotApplicableError
+from offline_training.detectors.base import Detector, NotApplicableError
 from offline_training.watched.base import Watched
 
 
@@ -69,18 +69,6 @@ class LogitScore(Detector):
         return self.score(known_logits(watched, images))
 
 
-def _spec(name: str, paper: str) -> DetectorSpec:
-    return DetectorSpec(
-        name=name,
-        paper=paper,
-        inputs='logits',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('pixel', 'frame'),
-    )
-
-
 class MaxSoftmax(LogitScore):
     """One minus the maximum softmax probability; `temperature` above 1 softens it (ObsNet: 1.2).
 
@@ -88,11 +76,13 @@ class MaxSoftmax(LogitScore):
         ValueError: `temperature` is not above 0.
     """
 
-    spec = _spec(
-        'msp',
+    name = 'msp'
+    paper = (
         'Hendrycks and Gimpel, A Baseline for Detecting Misclassified and Out-of-Distribution '
-        'Examples in Neural Networks, 2017',
+        'Examples in Neural Networks, 2017'
     )
+    inputs = 'logits'
+    exportable = True
 
     def __init__(self, temperature: float = 1.0):
         super().__init__(temperature=temperature)
@@ -105,10 +95,10 @@ class MaxSoftmax(LogitScore):
 class MaxLogit(LogitScore):
     """The negated largest logit."""
 
-    spec = _spec(
-        'max_logit',
-        'Hendrycks et al., Scaling Out-of-Distribution Detection for Real-World Settings, 2022',
-    )
+    name = 'max_logit'
+    paper = 'Hendrycks et al., Scaling Out-of-Distribution Detection for Real-World Settings, 2022'
+    inputs = 'logits'
+    exportable = True
 
     def score(self, logits: Tensor) -> Tensor:
         return -logits.amax(dim=1)
@@ -117,7 +107,10 @@ class MaxLogit(LogitScore):
 class PredictiveEntropy(LogitScore):
     """Entropy of the softmax, in nats."""
 
-    spec = _spec('entropy', 'Shannon, A Mathematical Theory of Communication, 1948')
+    name = 'entropy'
+    paper = 'Shannon, A Mathematical Theory of Communication, 1948'
+    inputs = 'logits'
+    exportable = True
 
     def score(self, logits: Tensor) -> Tensor:
         return entropy(logits)
@@ -130,7 +123,10 @@ class Energy(LogitScore):
         ValueError: `temperature` is not above 0.
     """
 
-    spec = _spec('energy', 'Liu et al., Energy-based Out-of-distribution Detection, 2020')
+    name = 'energy'
+    paper = 'Liu et al., Energy-based Out-of-distribution Detection, 2020'
+    inputs = 'logits'
+    exportable = True
 
     def __init__(self, temperature: float = 1.0):
         super().__init__(temperature=temperature)
@@ -143,11 +139,13 @@ class Energy(LogitScore):
 class VoidProbability(Detector):
     """Softmax probability of the void channels, for networks that were trained to say void."""
 
-    spec = _spec(
-        'void',
+    name = 'void'
+    paper = (
         'Blum et al., The Fishyscapes Benchmark: Measuring Blind Spots in Semantic '
-        'Segmentation, 2021',
+        'Segmentation, 2021'
     )
+    inputs = 'logits'
+    exportable = True
 
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         logits = as_maps(watched(images))

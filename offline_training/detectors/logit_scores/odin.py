@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from offline_training.detectors.base import Detector, DetectorSpec
+from offline_training.detectors.base import Detector
 from offline_training.detectors.logit_scores.logit_scores import (
     known_logits,
     positive,
@@ -26,16 +26,14 @@ class Odin(Detector):
         ValueError: `temperature` is not above 0 or `epsilon` negative.
     """
 
-    spec = DetectorSpec(
-        name='odin',
-        paper='Liang et al., Enhancing The Reliability of Out-of-distribution Image Detection in '
-        'Neural Networks, 2018',
-        inputs='image',
-        passes=2,
-        gradients=True,
-        exportable=False,
-        levels=('pixel', 'frame'),
+    name = 'odin'
+    paper = (
+        'Liang et al., Enhancing The Reliability of Out-of-distribution Image Detection in '
+        'Neural Networks, 2018'
     )
+    inputs = 'image'
+    passes = 2
+    gradients = True
 
     def __init__(self, temperature: float = 1000.0, epsilon: float = 0.0014):
         super().__init__(temperature=temperature, epsilon=epsilon)

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, DetectorSpec, not_fitted
+from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.logit_scores.logit_scores import known_logits
 from offline_training.watched.base import Watched
 
@@ -89,16 +89,13 @@ class StandardizedMaxLogit(Detector):
         ValueError: `boundary_width` or `dilation` is negative.
     """
 
-    spec = DetectorSpec(
-        name='standardized_max_logit',
-        paper='Jung et al., Standardized Max Logits: A Simple yet Effective Approach for '
-        'Identifying Unexpected Road Obstacles in Urban-Scene Segmentation, 2021',
-        inputs='logits',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('pixel', 'frame'),
+    name = 'standardized_max_logit'
+    paper = (
+        'Jung et al., Standardized Max Logits: A Simple yet Effective Approach for '
+        'Identifying Unexpected Road Obstacles in Urban-Scene Segmentation, 2021'
     )
+    inputs = 'logits'
+    exportable = True
     mean: Tensor
     deviation: Tensor
 
@@ -137,7 +134,7 @@ class StandardizedMaxLogit(Detector):
 
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         if not self.mean.numel():
-            raise not_fitted(self.spec)
+            raise not_fitted(self)
         logits = known_logits(watched, images)
         labels = logits.argmax(dim=1)
         # An embedding, because engines have no indexing by a map.

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import DetectorSpec, not_fitted
+from offline_training.detectors.base import not_fitted
 from offline_training.detectors.layer_density.held_out import (
     Indices,
     chosen_batches,
@@ -34,16 +34,12 @@ class Mahalanobis(LayerDensities):
     networks only: of every cell of every tap to the nearest class, see `MahalanobisMap`.
     """
 
-    spec = DetectorSpec(
-        name='mahalanobis',
-        paper='Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples '
-        'and Adversarial Attacks, 2018',
-        inputs='logits, taps',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('pixel', 'frame'),
+    name = 'mahalanobis'
+    paper = (
+        'Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples '
+        'and Adversarial Attacks, 2018'
     )
+    inputs = 'logits, taps'
 
     def __init__(
         self,
@@ -93,7 +89,7 @@ class Mahalanobis(LayerDensities):
 
     def score_map(self, watched: Watched, images: Tensor) -> Tensor:
         if not self.densities:
-            raise not_fitted(self.spec)
+            raise not_fitted(self)
         if self.map is None:
             raise TypeError(
                 'mahalanobis was fitted on a classifier and has no map; use score_frame'

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from offline_training.detectors.base import DetectorSpec
 from offline_training.detectors.logit_scores.logit_scores import known_logits
 from offline_training.detectors.monte_carlo.sampled_predictions import Measure, SampledDetector
 from offline_training.watched.base import Watched
@@ -35,16 +34,12 @@ class McAugmentation(SampledDetector):
         ValueError: `strength` is not in [0, 1], `measure` is unknown or `passes` below 1.
     """
 
-    spec = DetectorSpec(
-        name='mc_augmentation',
-        paper='Ayhan and Berens, Test-time Data Augmentation for Estimation of Heteroscedastic '
-        'Aleatoric Uncertainty in Deep Neural Networks, 2018',
-        inputs='image',
-        passes=17,
-        gradients=False,
-        exportable=False,
-        levels=('pixel', 'frame'),
+    name = 'mc_augmentation'
+    paper = (
+        'Ayhan and Berens, Test-time Data Augmentation for Estimation of Heteroscedastic '
+        'Aleatoric Uncertainty in Deep Neural Networks, 2018'
     )
+    inputs = 'image'
 
     def __init__(
         self,
@@ -61,7 +56,7 @@ class McAugmentation(SampledDetector):
     def samples(
         self, watched: Watched, images: Tensor, generator: torch.Generator
     ) -> Iterator[Tensor]:
-        for index in range(self.passes):
+        for index in range(self.settings['passes']):
             draws = 2 * torch.rand(3, generator=generator) - 1
             changed = change_light(images, *(1 + self.strength * draws).tolist())
             if index % 2 == 0:

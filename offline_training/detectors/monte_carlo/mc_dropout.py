@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import DetectorSpec, NotApplicableError
+from offline_training.detectors.base import NotApplicableError
 from offline_training.detectors.logit_scores.logit_scores import known_logits
 from offline_training.detectors.monte_carlo.sampled_predictions import Measure, SampledDetector
 from offline_training.segmentation.backbones.dropblock import (
@@ -50,18 +50,6 @@ def sampling(
             handle.remove()
 
 
-def _spec(name: str, paper: str) -> DetectorSpec:
-    return DetectorSpec(
-        name=name,
-        paper=paper,
-        inputs='image',
-        passes=17,
-        gradients=False,
-        exportable=False,
-        levels=('pixel', 'frame'),
-    )
-
-
 class McDropout(SampledDetector):
     """Disagreement of `passes` predictions with the network's own dropout layers at work.
 
@@ -73,11 +61,12 @@ class McDropout(SampledDetector):
         ValueError: `measure` is unknown or `passes` below 1.
     """
 
-    spec = _spec(
-        'mc_dropout',
+    name = 'mc_dropout'
+    paper = (
         'Gal and Ghahramani, Dropout as a Bayesian Approximation: Representing Model Uncertainty '
-        'in Deep Learning, 2016',
+        'in Deep Learning, 2016'
     )
+    inputs = 'image'
     layers: ClassVar[tuple[type[nn.Module], ...]] = DROPOUTS
 
     def __init__(self, measure: Measure = 'predictive_entropy', passes: int = 16, seed: int = 0):
@@ -87,7 +76,7 @@ class McDropout(SampledDetector):
         if not any(isinstance(module, self.layers) for module in watched.network.modules()):
             names = ', '.join(layer.__name__ for layer in self.layers)
             raise NotApplicableError(
-                f'{self.spec.name} needs a network with {names} modules but this '
+                f'{self.name} needs a network with {names} modules but this '
                 f'{type(watched.network).__name__} has none; train a backbone with dropout'
             )
 
@@ -111,7 +100,7 @@ class McDropout(SampledDetector):
         self, watched: Watched, images: Tensor, generator: torch.Generator
     ) -> Iterator[Tensor]:
         self._require_layers(watched)
-        for _ in range(self.passes):
+        for _ in range(self.settings['passes']):
             with sampling(watched.network, self.layers, self.drop, generator):
                 logits = known_logits(watched, images)
             yield logits
@@ -120,11 +109,12 @@ class McDropout(SampledDetector):
 class McDropBlock(McDropout):
     """Like `McDropout` with the network's `DropBlock2D` layers."""
 
-    spec = _spec(
-        'mc_dropblock',
+    name = 'mc_dropblock'
+    paper = (
         'Deepshikha et al., Monte Carlo DropBlock for Modelling Uncertainty in Object Detection, '
-        '2021',
+        '2021'
     )
+    inputs = 'image'
     layers = (DropBlock2D,)
 
     @staticmethod

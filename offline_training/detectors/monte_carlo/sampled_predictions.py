@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -77,11 +76,12 @@ class SampledDetector(Detector):
             )
         if passes < 1:
             raise ValueError(f'passes is {passes} but must be at least 1; correct the setting')
-        # With the pass of the segmentation itself.
-        self.spec = replace(self.spec, passes=1 + passes)  # type: ignore[misc]
         self.measure: Measure = measure
-        self.passes = passes
         self.seed = seed
+
+    @property
+    def passes(self) -> int:
+        return 1 + int(self.settings['passes'])
 
     @abstractmethod
     def samples(

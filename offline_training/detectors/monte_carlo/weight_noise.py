@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from offline_training.detectors.base import DetectorSpec
 from offline_training.detectors.logit_scores.logit_scores import as_maps
 from offline_training.detectors.monte_carlo.sampled_predictions import Measure, SampledDetector
 from offline_training.watched.base import Watched
@@ -23,16 +22,12 @@ class WeightNoise(SampledDetector):
         ValueError: `sigma` is negative, `measure` is unknown or `passes` below 1.
     """
 
-    spec = DetectorSpec(
-        name='weight_noise',
-        paper='Besnier et al., Triggering Failures: Out-Of-Distribution Detection by Learning '
-        'from Local Adversarial Attacks in Semantic Segmentation, 2021 (baseline)',
-        inputs='image',
-        passes=17,
-        gradients=False,
-        exportable=False,
-        levels=('pixel', 'frame'),
+    name = 'weight_noise'
+    paper = (
+        'Besnier et al., Triggering Failures: Out-Of-Distribution Detection by Learning '
+        'from Local Adversarial Attacks in Semantic Segmentation, 2021 (baseline)'
     )
+    inputs = 'image'
 
     def __init__(
         self,
@@ -49,7 +44,7 @@ class WeightNoise(SampledDetector):
     def samples(
         self, watched: Watched, images: Tensor, generator: torch.Generator
     ) -> Iterator[Tensor]:
-        for _ in range(self.passes):
+        for _ in range(self.settings['passes']):
             noisy = {
                 name: weight
                 + self.sigma * torch.randn(weight.shape, generator=generator).to(weight)

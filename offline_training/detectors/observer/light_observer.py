@@ -11,7 +11,6 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import DetectorSpec
 from offline_training.detectors.logit_scores.logit_scores import error_odds
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.detectors.observer.config import ObserverConfig
@@ -43,16 +42,13 @@ class LightObserver(NetworkDetector):
         ValueError: `target` is not known.
     """
 
-    spec = DetectorSpec(
-        name='light_observer',
-        paper='after Besnier et al., Triggering Failures: Out-Of-Distribution Detection by '
-        'Learning from Local Adversarial Attacks in Semantic Segmentation, 2021',
-        inputs='logits, taps',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('pixel', 'frame'),
+    name = 'light_observer'
+    paper = (
+        'after Besnier et al., Triggering Failures: Out-Of-Distribution Detection by '
+        'Learning from Local Adversarial Attacks in Semantic Segmentation, 2021'
     )
+    inputs = 'logits, taps'
+    exportable = True
 
     def __init__(self, target: Target = 'unknown', confidence: bool = False, **training: Any):
         if target not in CHANNELS:
@@ -77,7 +73,7 @@ class LightObserver(NetworkDetector):
             observer = self.build(watched, *frames.labels[0].shape)
         optimizer = new_optimizer(observer, config)
         steps = steps_per_epoch(frames.images, config) * config.epochs
-        with fit_progress(self.spec.name, steps) as advance:
+        with fit_progress(self.name, steps) as advance:
             for _ in train_epochs(
                 observer, optimizer, watched, frames.images, frames.labels, config, advance
             ):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import DetectorSpec, NotApplicableError
+from offline_training.detectors.base import NotApplicableError
 from offline_training.detectors.logit_scores.logit_scores import error_odds
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.detectors.obsnet.obsnet_network import (
@@ -47,16 +47,14 @@ class ObsNet(NetworkDetector):
         ValueError: a setting is out of its range, or the observer would see nothing.
     """
 
-    spec = DetectorSpec(
-        name='obsnet',
-        paper='Besnier et al., Triggering Failures: Out-Of-Distribution Detection by Learning '
-        'from Local Adversarial Attacks in Semantic Segmentation, 2021',
-        inputs='image, taps',
-        passes=2,
-        gradients=False,
-        exportable=True,
-        levels=('pixel', 'frame'),
+    name = 'obsnet'
+    paper = (
+        'Besnier et al., Triggering Failures: Out-Of-Distribution Detection by Learning '
+        'from Local Adversarial Attacks in Semantic Segmentation, 2021'
     )
+    inputs = 'image, taps'
+    passes = 2
+    exportable = True
 
     def __init__(
         self,
@@ -103,7 +101,7 @@ class ObsNet(NetworkDetector):
                     logits, offset, inputs = self._look(watched, pixels, observer)
                 return offset + observer(*inputs), logits
 
-            with fit_progress(self.spec.name, steps(frames, training)) as advance:
+            with fit_progress(self.name, steps(frames, training)) as advance:
                 train(observer, observe, watched, frames, training, advance)
         self.keep(observer)
         return self
@@ -119,7 +117,7 @@ class ObsNet(NetworkDetector):
             layout = Layout(watched.network, height, width)
         except (AttributeError, IndexError, ValueError) as error:
             raise NotApplicableError(
-                f'{self.spec.name} cannot copy this network ({error}); use a segmentation network '
+                f'{self.name} cannot copy this network ({error}); use a segmentation network '
                 'made of modules'
             ) from error
         return SmallObserver(layout) if self.settings['small'] else ObserverNetwork(layout)

@@ -13,7 +13,6 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import DetectorSpec, frame_only
 from offline_training.detectors.layer_density.class_density import ClassDensity
 from offline_training.detectors.layer_density.held_out import split
 from offline_training.detectors.layer_density.layer_densities import (
@@ -40,15 +39,9 @@ class ResidualFlow(LayerDensities):
         flow_batch: vectors per class and step.
     """
 
-    spec = DetectorSpec(
-        name='residual_flow',
-        paper='Zisselman and Tamar, Deep Residual Flow for Out of Distribution Detection, 2020',
-        inputs='logits, taps',
-        passes=1,
-        gradients=False,
-        exportable=True,
-        levels=('frame',),
-    )
+    name = 'residual_flow'
+    paper = 'Zisselman and Tamar, Deep Residual Flow for Out of Distribution Detection, 2020'
+    inputs = 'logits, taps'
 
     def __init__(
         self,
@@ -116,9 +109,6 @@ class ResidualFlow(LayerDensities):
             )
         self._calibrate(watched, frames, held_out, valid)
         return self.requires_grad_(False)
-
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        raise frame_only(self.spec)
 
 
 def _whitened(density: ClassDensity, vectors: Vectors) -> tuple[Tensor, Tensor]:
