@@ -57,7 +57,6 @@ from offline_training.data.base import (
     files_by_stem,
     read_image,
 )
-from offline_training.data.frames import Frames
 from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import StorageError, write_bytes, write_json, write_tensors
@@ -89,9 +88,7 @@ def train(
     """
     context = Context(config, output, choose_device(config.device))
     watched = watched_network(config, weights, len(context.train.class_names))
-    frames, val = (
-        Frames(data.images, data.labels) for data in (context.train_data, context.val_data)
-    )
+    frames, val = context.train_data, context.val_data
     # Not the folder of `offline_training.train`, whose checkpoints must survive.
     folder = output / 'attack_checkpoints'
     if not resume and folder.is_dir():

@@ -55,6 +55,7 @@ USER_ERRORS = (
 def stage_inputs(config: Config) -> dict[str, str]:
     """Return for every stage a hash of all that its result depends on."""
     values = to_dict(config)
+    del values['data']['cache']  # where images are kept does not change them
     hashes: dict[str, str] = {}
     digest = hashlib.sha256()
     for stage, sections in STAGES.items():

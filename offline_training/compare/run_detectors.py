@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-from offline_training.data.frames import Frames
 from offline_training.detectors.base import Detector
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.error_fusion.error_fusion import ErrorFusion
@@ -32,7 +31,7 @@ def take_from_run(name: str, detector: Detector, run: Context, watched: Watched)
     elif isinstance(detector, ErrorFusion):
         _take_observer(name, detector.observer, run)
         # The observer of the run has seen all of its training frames.
-        detector.fit_regression(watched, Frames(run.val_data.images, run.val_data.labels))
+        detector.fit_regression(watched, run.val_data)
     elif isinstance(detector, Monitor):
         _take_observer(name, detector.observer, run)
         _take_flow(name, detector.flow, run)

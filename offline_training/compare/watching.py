@@ -8,7 +8,7 @@ from pathlib import Path
 
 from offline_training.compare.config import CompareConfig
 from offline_training.compare.sources import Source
-from offline_training.data.base import labels_at_size
+from offline_training.data.base import SegmentationSample, labels_at_size
 from offline_training.data.frames import Frames
 from offline_training.learning.settings import ConfigError
 from offline_training.pipeline.config import Config
@@ -69,11 +69,19 @@ def open_experiment(
 
 
 def training_frames(source: Source) -> Frames:
-    """Read all frames of a source into memory, labels at network size."""
-    images, labels = [], []
-    for index in range(source.count):
-        frame = source.read(index)
+    """Return the frames of a source, labels at network size, decoded on demand."""
+    return Frames.of(_OfSource(source))
+
+
+@dataclass(frozen=True, eq=False)
+class _OfSource:
+    source: Source
+
+    def __len__(self) -> int:
+        return self.source.count
+
+    def __getitem__(self, index: int) -> SegmentationSample:
+        frame = self.source.read(index)
         assert frame.labels is not None
-        images.append(frame.image)
-        labels.append(labels_at_size(frame.labels, frame.image.shape[:2]))
-    return Frames(images, labels)
+        labels = labels_at_size(frame.labels, frame.image.shape[:2])
+        return SegmentationSample(frame.image, labels, frame.name)

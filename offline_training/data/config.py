@@ -27,6 +27,8 @@ class DataConfig:
     """Synthetic scenes, a public set or your own folder; all but synthetic need data_dir."""
     data_dir: str | None = None
     """Folder of the data set; --data-dir sets it."""
+    cache: str | None = None
+    """Folder that keeps decoded images of network size; null = decode at every use."""
     train_samples: int = 400
     """Number of synthetic training images; ignored for the other data sets."""
     val_samples: int = 60

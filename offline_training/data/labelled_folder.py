@@ -48,6 +48,7 @@ class LabelledFolder:
         else:
             self.files = pair_files(root / split / 'images', root / split / 'labels')
         self.names = tuple(pair.image.stem for pair in self.files)
+        self.sequences = ('',) * len(self.files)
         self._table = {label: label for label in range(len(classes))}
         self._table |= dict.fromkeys([*void, VOID], VOID)
 

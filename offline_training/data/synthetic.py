@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from offline_training.data.base import DataError, SegmentationSample
+from ros2_ood_monitor import __version__
 from ros2_ood_monitor.scenes import SceneGenerator, classes
 
 SPLIT_SEEDS = {'train': 101, 'val': 102, 'test': 103}
@@ -29,18 +30,20 @@ class SyntheticScenes:
         height: int = 180,
     ) -> None:
         self._generator = _generator(split, count, width, height)
-        self._split, self._count = split, count
+        self.painted_from = (__version__, SPLIT_SEEDS[split], width, height)
+        self.names = tuple(f'{split}_{index:05d}' for index in range(count))
+        self.sequences = ('',) * count
 
     def __len__(self) -> int:
         """Return the number of stills."""
-        return self._count
+        return len(self.names)
 
     def __getitem__(self, index: int) -> SegmentationSample:
         """Paint still `index`; the same index gives the same pixels."""
-        if not 0 <= index < self._count:
+        if not 0 <= index < len(self):
             raise IndexError(index)
         frame = self._generator.scene(index)
-        return SegmentationSample(frame.image, frame.labels, f'{self._split}_{index:05d}')
+        return SegmentationSample(frame.image, frame.labels, self.names[index])
 
 
 def _generator(split: str, count: int, width: int, height: int) -> SceneGenerator:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
+from offline_training.learning.session import QUIET, Session
 from offline_training.learning.store import StorageError, read_tensors, write_tensors
 from offline_training.watched.base import Watched
 
@@ -66,8 +67,11 @@ class Detector(nn.Module, ABC):
         super().__init__()
         self.settings = settings
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
-        """Learn from normal driving and return self; nothing to learn unless overridden."""
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
+        """Learn from normal driving and return self; nothing to learn unless overridden.
+
+        `session` says how a training runs, not what it learns.
+        """
         return self
 
     @property

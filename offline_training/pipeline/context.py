@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -13,13 +15,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from offline_training.data.base import VOID, SegmentationDataset, Split, labels_at_size
+from offline_training.data.base import VOID, SegmentationDataset, Split
 from offline_training.data.bdd import BDD100K
 from offline_training.data.bdd_anomaly import BDDAnomaly
 from offline_training.data.camvid import CamVid
 from offline_training.data.camvid_ood import CamVidOOD
 from offline_training.data.cityscapes import Cityscapes
+from offline_training.data.frames import Frames
 from offline_training.data.labelled_folder import LabelledFolder
+from offline_training.data.network_size import AtNetworkSize
 from offline_training.data.street_hazards import StreetHazards
 from offline_training.data.synthetic import SyntheticScenes
 from offline_training.data.woodscape import WoodScape, WoodScapeSoiling
@@ -48,15 +52,6 @@ SEGMENTATION_SETS: dict[str, Callable[[Path, Split], SegmentationDataset]] = {
     'folder': LabelledFolder,
 }
 """What opens each set that is read from a folder and has a label per pixel."""
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkData:
-    """A split in memory at network size: uint8 (H, W, 3) in model colour order, labels, names."""
-
-    images: list[UInt8Array]
-    labels: list[UInt8Array]
-    names: list[str]
 
 
 def open_dataset(config: Config, split: Split) -> SegmentationDataset:
@@ -125,14 +120,14 @@ class Context:
         return open_dataset(self.config, 'val')
 
     @cached_property
-    def train_data(self) -> NetworkData:
-        """Training split, decoded once and kept at network size."""
-        return self._load(self.train, 'train')
+    def train_data(self) -> Frames:
+        """Training split at network size."""
+        return self._frames(self.train)
 
     @cached_property
-    def val_data(self) -> NetworkData:
-        """Validation split, decoded once and kept at network size."""
-        return self._load(self.val, 'val')
+    def val_data(self) -> Frames:
+        """Validation split at network size."""
+        return self._frames(self.val)
 
     @property
     def num_outputs(self) -> int:
@@ -158,17 +153,21 @@ class Context:
         """Return progress bars that write to standard error."""
         return progress(self.console)
 
-    def _load(self, dataset: SegmentationDataset, split: str) -> NetworkData:
-        config = self.config.input
-        data = NetworkData([], [], [])
-        with self.progress() as bars:
-            for index in bars.track(range(len(dataset)), description=f'reading {split}'):
-                sample = dataset[index]
-                data.images.append(network_image(sample.image, self.config))
-                labels = labels_at_size(sample.labels, (config.height, config.width))
-                data.labels.append(np.ascontiguousarray(labels))
-                data.names.append(sample.name)
-        return data
+    def _frames(self, dataset: SegmentationDataset) -> Frames:
+        size, kept = self.config.input, self.config.data.cache
+        cache = Path(kept) if kept else None
+        if cache is None and isinstance(dataset, SyntheticScenes):
+            cache = self._painted
+        source = AtNetworkSize(dataset, size.width, size.height, size.color_order, cache)
+        return Frames.of(source)
+
+    @cached_property
+    def _painted(self) -> Path:
+        """Folder for this process: to paint a scene takes longer than to learn from it."""
+        folder = TemporaryDirectory(prefix='scenes-')
+        # Not before the process ends: workers of the loader read from it, too.
+        atexit.register(folder.cleanup)
+        return Path(folder.name)
 
 
 def network_image(image: UInt8Array, config: Config) -> UInt8Array:

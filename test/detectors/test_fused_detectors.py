@@ -20,7 +20,6 @@ from offline_training.compare import run_detectors
 from offline_training.data.frames import Frames
 from offline_training.detectors.error_fusion.error_fusion import ErrorFusion
 from offline_training.detectors.fused.monitor import Monitor
-from offline_training.pipeline.context import NetworkData
 from offline_training.watched.graphs import MAPS
 from ros2_ood_monitor.bundle.manifest import Fusion
 from ros2_ood_monitor.inference.fusion import fused_logits
@@ -109,7 +108,7 @@ def test_the_regression_sees_no_frame_of_the_observer(errors, monkeypatch):
     seen = {}
 
     def record(part):
-        def fit(watched, given):
+        def fit(watched, given, *session):
             seen[part] = [names[id(image)] for image in given.images]
             for image, own in zip(given.images, given.labels, strict=True):
                 assert own is frames.labels[names[id(image)]]
@@ -127,11 +126,10 @@ def test_with_a_run_the_regression_is_fitted_on_its_validation_frames(errors, mo
     frames = mislabelled(16)
     given = []
     run = SimpleNamespace(
-        val_data=NetworkData(list(frames.images), list(frames.labels), []),
+        val_data=frames,
         train_data=None,
     )
     monkeypatch.setattr(run_detectors, '_take_observer', lambda *_: None)
     monkeypatch.setattr(errors, 'fit_regression', lambda _, frames: given.append(frames))
     assert run_detectors.take_from_run('error_fusion', errors, run, WATCHED)
-    assert given[0].images is run.val_data.images
-    assert given[0].labels is run.val_data.labels
+    assert given[0] is run.val_data

@@ -275,7 +275,7 @@ def naive_features(detector: LatentDensity, images: Tensor) -> np.ndarray:
 
 
 def test_larem_is_scikit_learns_distance_after_its_pca():
-    frames = Frames(TRAIN.images[:24], TRAIN.labels[:24])
+    frames = TRAIN.subset(range(24))
     detector = LaREM(block_size=4, components=5).fit(WATCHED, frames)
     train = naive_features(detector, torch.from_numpy(np.stack(frames.images)))
     pca = PCA(5, svd_solver='full', whiten=True).fit(train)
@@ -370,7 +370,7 @@ def test_the_default_tap_is_the_coarsest_with_most_channels():
 
 
 def test_few_frames_keep_few_directions():
-    frames = Frames(TRAIN.images[:12], TRAIN.labels[:12])
+    frames = TRAIN.subset(range(12))
     assert LaREM(block_size=4).fit(WATCHED, frames).axes.shape == (16, 3)
     assert LaREM(block_size=4, components=2).fit(WATCHED, frames).axes.shape == (16, 2)
     assert LaREM(block_size=4, components=None).fit(WATCHED, frames).axes.shape == (16, 11)
@@ -378,9 +378,9 @@ def test_few_frames_keep_few_directions():
 
 def test_what_cannot_be_fitted_or_scored_says_why():
     with pytest.raises(ValueError, match='frames are too few'):
-        LaREM(block_size=4).fit(WATCHED, Frames(TRAIN.images[:3], TRAIN.labels[:3]))
+        LaREM(block_size=4).fit(WATCHED, TRAIN.subset(range(3)))
     with pytest.raises(ValueError, match='do not differ'):
-        LaREM(block_size=4).fit(WATCHED, Frames(TRAIN.images[:1] * 5, TRAIN.labels[:5]))
+        LaREM(block_size=4).fit(WATCHED, TRAIN.subset([0] * 5))
     with pytest.raises(NotApplicableError, match='block_size 8 for a tap of 12x16'):
         LaREM().fit(WATCHED, TRAIN)
     with pytest.raises(RuntimeError, match='larem has not been fitted'):

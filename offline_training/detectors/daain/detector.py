@@ -17,6 +17,7 @@ from offline_training.detectors.daain.recording import Layers, Tap, activation_s
 from offline_training.detectors.daain.sampling_key import SamplingKey, draw_key
 from offline_training.detectors.daain.scorer import SampleScorer
 from offline_training.detectors.daain.training import FlowHistory
+from offline_training.learning.session import QUIET, Session
 from offline_training.learning.store import StorageError
 from offline_training.watched.base import Watched
 
@@ -119,7 +120,7 @@ class Daain(Detector):
         classifier = build_classifier(self.settings['classifier'], flow.dimensions)
         return SampleScorer(len(key), key.arrangement, flow, classifier)
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Draw the sampling key, record the normal frames and train flow and classifier."""
         device = watched.device
         first = torch.from_numpy(frames.images[0])[None].to(device)

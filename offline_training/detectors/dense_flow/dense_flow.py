@@ -20,6 +20,7 @@ from offline_training.detectors.dense_flow.flow_training import (
 )
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.learning.fit_progress import fit_progress
+from offline_training.learning.session import QUIET, Session
 from offline_training.watched.base import Watched
 
 
@@ -49,7 +50,7 @@ class DenseFlowDensity(NetworkDetector):
         super().__init__(**{**dataclasses.asdict(config), 'taps': list(config.taps)})
         self.config = config
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Learn the density at correctly segmented pixels.
 
         Raises:

@@ -16,6 +16,7 @@ from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.layer_density.held_out import split, thinned
 from offline_training.detectors.logit_scores.logit_scores import error_odds
 from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.learning.session import QUIET, Session
 from offline_training.segmentation.augmentation import photometric
 from offline_training.segmentation.config import AugmentationConfig
 from offline_training.synthesis.pasting import paste_objects
@@ -58,7 +59,7 @@ class ErrorFusion(Detector):
         self.register_buffer('weight', torch.empty(0))  # (3,)
         self.register_buffer('bias', torch.empty(0))  # (C,): one per output of the network
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Train the observer on three quarters of the frames and the regression on the others.
 
         Raises:
@@ -66,13 +67,8 @@ class ErrorFusion(Detector):
             ValueError: too few frames, or the network makes no mistake, or nothing but mistakes.
         """
         learned, held_out = split(len(frames.images))
-        images, labels = frames.images, frames.labels
-        self.observer.fit(
-            watched, Frames([images[i] for i in learned], [labels[i] for i in learned])
-        )
-        self.fit_regression(
-            watched, Frames([images[i] for i in held_out], [labels[i] for i in held_out])
-        )
+        self.observer.fit(watched, frames.subset(learned), session)
+        self.fit_regression(watched, frames.subset(held_out))
         return self
 
     def fit_regression(self, watched: Watched, frames: Frames) -> None:

@@ -17,6 +17,7 @@ from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.layer_density.held_out import split
 from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.learning.session import QUIET, Session
 from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
 from offline_training.watched.base import Watched
 from offline_training.watched.graphs import MAPS, energy_map
@@ -57,7 +58,7 @@ class Monitor(Detector):
         # Rows: mean, deviation and weight of each map; the bias stands beside the weights.
         self.register_buffer('scale', torch.empty(0))
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Train observer and flow on three quarters of the frames and the fusion on the others.
 
         Raises:
@@ -65,19 +66,17 @@ class Monitor(Detector):
             CalibrationError: no map sees the pasted objects.
         """
         learned, held_out = split(len(frames.images))
-        images, labels = frames.images, frames.labels
-        part = Frames([images[i] for i in learned], [labels[i] for i in learned])
-        self.observer.fit(watched, part)
-        self.flow.fit(watched, part)
-        normal = [images[i] for i in held_out]
-        pasted = pasted_frames(normal, [labels[i] for i in held_out], self.settings['seed'])
+        part, normal = frames.subset(learned), frames.subset(held_out)
+        self.observer.fit(watched, part, session.part('observer'))
+        self.flow.fit(watched, part, session.part('flow'))
+        pasted = pasted_frames(normal.images, normal.labels, self.settings['seed'])
         truth = np.stack([frame.truth for frame in pasted])
         values = self._over(watched, [frame.image for frame in pasted])
         counted = truth != IGNORE
         self.set_fusion(
             fit_fusion(
                 MAPS,
-                self._over(watched, normal),
+                self._over(watched, normal.images),
                 {name: value[counted] for name, value in values.items()},
                 truth[counted],
             )

@@ -18,6 +18,7 @@ from offline_training.detectors.base import (
     not_fitted,
 )
 from offline_training.detectors.larex.latent_entropy import knn_entropy, mask_weights, masked_means
+from offline_training.learning.session import QUIET, Session
 from offline_training.watched.base import Watched
 
 PAPER = (
@@ -140,7 +141,7 @@ class LatentDensity(Detector):
         channels = self.channels(self.chosen(taps))
         return self._score(torch.matmul(channels - self.center, self.axes))
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Draw the masks and learn the density; labels are not looked at.
 
         Raises:

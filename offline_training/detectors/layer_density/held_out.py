@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-from offline_training.data.frames import Frames
 
 HELD_OUT = 4
 """One quarter of the frames is held out."""
@@ -37,13 +31,3 @@ def thinned(chosen: Indices, most: int) -> Indices:
     """Return at most `most` of the chosen frames, evenly spread."""
     places = np.linspace(0, len(chosen) - 1, min(most, len(chosen)))
     return chosen[places.round().astype(np.intp)]
-
-
-def chosen_batches(
-    frames: Frames, chosen: Indices, size: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the chosen frames as `Frames.batches` does, reading no others."""
-    for start in range(0, len(chosen), size):
-        part = chosen[start : start + size]
-        subset = Frames([frames.images[i] for i in part], [frames.labels[i] for i in part])
-        yield from subset.batches(size, device)

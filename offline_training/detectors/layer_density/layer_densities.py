@@ -19,7 +19,7 @@ from offline_training.detectors.layer_density.class_features import (
     class_means,
     frame_means,
 )
-from offline_training.detectors.layer_density.held_out import Indices, chosen_batches, thinned
+from offline_training.detectors.layer_density.held_out import Indices, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
@@ -195,7 +195,7 @@ class LayerDensities(Detector):
         """
         batches: list[list[Vectors]] = []
         size = self.settings['batch_size']
-        for images, labels in chosen_batches(frames, chosen, size, watched.device):
+        for images, labels in frames.subset(chosen).batches(size, watched.device):
             with torch.no_grad():
                 logits, taps = watched.features(images)
                 layers = self.pool(logits, taps, watched.num_classes)
@@ -273,7 +273,7 @@ class LayerDensities(Detector):
         device = watched.device
         normal, attacked = [], []
         attack = thinned(chosen, VALIDATION_FRAMES)
-        for images, _ in chosen_batches(frames, attack, self.settings['batch_size'], device):
+        for images, _ in frames.subset(attack).batches(self.settings['batch_size'], device):
             noise = torch.randn(images.shape, generator=generator).to(device)
             noisy = (images + self.settings['noise'] * noise).clamp(0, 255)
             clean = self.layer_scores(watched, images)

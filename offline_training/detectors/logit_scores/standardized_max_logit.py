@@ -10,6 +10,7 @@ from typing_extensions import Self
 from offline_training.data.frames import Frames
 from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.logit_scores.logit_scores import known_logits
+from offline_training.learning.session import QUIET, Session
 from offline_training.watched.base import Watched
 
 KERNEL = 7
@@ -109,7 +110,7 @@ class StandardizedMaxLogit(Detector):
         self.register_buffer('mean', torch.empty(0))
         self.register_buffer('deviation', torch.empty(0))
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Learn mean and deviation of the largest logit per predicted class.
 
         A class that is predicted nowhere takes those of all pixels: it is rare by itself, and a

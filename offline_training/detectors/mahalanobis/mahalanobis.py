@@ -13,13 +13,13 @@ from offline_training.data.frames import Frames
 from offline_training.detectors.base import not_fitted
 from offline_training.detectors.layer_density.held_out import (
     Indices,
-    chosen_batches,
     split,
     thinned,
 )
 from offline_training.detectors.layer_density.layer_densities import LayerDensities, Weighing
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from offline_training.detectors.mahalanobis.dense_mahalanobis import MahalanobisMap, TapDistance
+from offline_training.learning.session import QUIET, Session
 from offline_training.watched.base import Watched
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
 
@@ -71,7 +71,7 @@ class Mahalanobis(LayerDensities):
     def _couplings(self, classes: int, dimensions: int) -> None:
         return None
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Fit Gaussians on three quarters of the frames, all else on the others.
 
         Raises:
@@ -105,7 +105,7 @@ class Mahalanobis(LayerDensities):
         """Fit the distances to all cells with a label, and standardise them on held-out cells."""
         device, batch = watched.device, self.settings['batch_size']
         moments: list[ClassMoments] = []
-        for images, labels in chosen_batches(frames, learned, batch, device):
+        for images, labels in frames.subset(learned).batches(batch, device):
             with torch.no_grad():
                 taps = self.chosen(watched.features(images)[1])
             moments = moments or [
@@ -126,7 +126,7 @@ class Mahalanobis(LayerDensities):
             for layer in moments
         ]
         spreads = [ClassMoments(1, 1, device) for _ in distances]
-        for images, _ in chosen_batches(frames, held_out, batch, device):
+        for images, _ in frames.subset(held_out).batches(batch, device):
             with torch.no_grad():
                 taps = self.chosen(watched.features(images)[1])
                 for spread, distance, tap in zip(spreads, distances, taps, strict=True):

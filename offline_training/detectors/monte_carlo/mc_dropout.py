@@ -14,6 +14,7 @@ from offline_training.data.frames import Frames
 from offline_training.detectors.base import NotApplicableError
 from offline_training.detectors.logit_scores.logit_scores import known_logits
 from offline_training.detectors.monte_carlo.sampled_predictions import Measure, SampledDetector
+from offline_training.learning.session import QUIET, Session
 from offline_training.segmentation.backbones.dropblock import (
     DropBlock2D,
     drop_block,
@@ -91,7 +92,7 @@ class McDropout(SampledDetector):
         scale = 1 / (1 - module.p) if module.p < 1 else 0.0
         return x * (kept * scale).to(x)
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Learn nothing, but refuse a network without layers to sample."""
         self._require_layers(watched)
         return self

@@ -22,6 +22,7 @@ from offline_training.detectors.observer.observer_training import (
     train_epochs,
 )
 from offline_training.learning.fit_progress import fit_progress
+from offline_training.learning.session import QUIET, Session
 from offline_training.watched.base import Watched
 
 Target = Literal['unknown', 'error', 'both']
@@ -61,7 +62,7 @@ class LightObserver(NetworkDetector):
         super().__init__(target=target, confidence=confidence, **settings)
         self.config = config
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Train the head on pasted unknowns and local attacks.
 
         Raises:

@@ -22,6 +22,7 @@ from offline_training.detectors.obsnet.obsnet_network import (
 )
 from offline_training.detectors.obsnet.obsnet_training import Training, steps, train
 from offline_training.learning.fit_progress import fit_progress
+from offline_training.learning.session import QUIET, Session
 from offline_training.watched.base import Watched
 
 
@@ -81,7 +82,7 @@ class ObsNet(NetworkDetector):
             )
         self.training_settings = settings
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Train the observer on attacked normal images.
 
         Raises:

@@ -22,6 +22,7 @@ from offline_training.detectors.layer_density.layer_densities import (
 )
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 from offline_training.detectors.residual_flow.coupling_training import by_class, train_couplings
+from offline_training.learning.session import QUIET, Session
 from offline_training.watched.base import Watched
 
 
@@ -85,7 +86,7 @@ class ResidualFlow(LayerDensities):
             classes, dimensions, self.settings['couplings'], self.settings['hidden'], generator
         )
 
-    def fit(self, watched: Watched, frames: Frames) -> Self:
+    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Fit Gaussians and flows on three quarters of the frames, all else on the others.
 
         Raises:

@@ -65,17 +65,15 @@ def _confusion(context: Context, network: nn.Module) -> ConfusionMatrix:
 def _train(context: Context, network: nn.Module) -> dict[str, Any]:
     config = context.config.backbone
     num_classes = len(context.train.class_names)
-    labels = [
-        training_labels(labels, num_classes, config.train_void)
-        for labels in context.train_data.labels
-    ]
+    frames = context.train_data
+    labels = [training_labels(own, num_classes, config.train_void) for own in frames.labels]
     weights = class_weights(
         labels, context.num_outputs, config.class_weighting, config.enet_offset
     )
     trainer = Trainer(
         network,
         context.normalize(),
-        LabelledImages(context.train_data.images, labels),
+        LabelledImages(frames.images, labels),
         weights,
         config,
         context.device,
