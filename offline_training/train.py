@@ -11,14 +11,9 @@ continued with `--resume`.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib
-import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -26,22 +21,14 @@ from offline_training.calibration.calibration import CalibrationError
 from offline_training.data.base import DataError
 from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.settings import ConfigError
-from offline_training.learning.store import StorageError, read_json, write_json
-from offline_training.pipeline.config import Config, to_dict
+from offline_training.learning.store import StorageError
+from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config, to_yaml
 from offline_training.pipeline.context import Context, choose_device
+from offline_training.pipeline.running import STAGES, run_stages
 from offline_training.segmentation.backbones import build_backbone
 from offline_training.watched.onnx_gates import GateError
 
-STAGES: dict[str, tuple[str, ...]] = {
-    'backbone': ('data', 'input', 'backbone'),
-    'flow': ('flow',),
-    'observer': ('observer',),
-    'calibrate': ('calibration',),
-    'evaluate': (),
-    'export': ('name', 'export'),
-}
-"""Stages in order, each with the configuration sections it adds to those of its predecessors."""
 USER_ERRORS = (
     CalibrationError,
     ConfigError,
@@ -50,66 +37,6 @@ USER_ERRORS = (
     StorageError,
     FloatingPointError,
 )
-
-
-def stage_inputs(config: Config) -> dict[str, str]:
-    """Return for every stage a hash of all that its result depends on."""
-    values = to_dict(config)
-    del values['data']['cache']  # where images are kept does not change them
-    hashes: dict[str, str] = {}
-    digest = hashlib.sha256()
-    for stage, sections in STAGES.items():
-        part = {section: values[section] for section in sections}
-        digest.update(json.dumps(part, sort_keys=True).encode())
-        if stage == 'backbone':
-            for weights in (config.backbone.weights, config.backbone.initial_weights):
-                if weights is not None and Path(weights).is_file():
-                    digest.update(hashlib.sha256(Path(weights).read_bytes()).digest())
-        hashes[stage] = digest.hexdigest()
-    return hashes
-
-
-def run_stages(context: Context, stages: Sequence[str], resume: bool) -> None:
-    """Run stages in order; with `resume`, skip finished ones and continue interrupted ones.
-
-    Raises:
-        ConfigError: a stage is asked for whose predecessor has not finished.
-    """
-    hashes = stage_inputs(context.config)
-    for stage in [name for name in STAGES if name in stages]:
-        mark = context.output_dir / 'stages' / f'{stage}.json'
-        state = _read_mark(mark)
-        same = resume and state.get('inputs') == hashes[stage]
-        if same and state.get('finished'):
-            context.console.print(f'{stage}: finished before, skipped')
-            continue
-        _require_predecessor(context, stage)
-        if not same:
-            if resume and state:
-                context.console.print(f'{stage}: its configuration changed, starting anew')
-            (context.output_dir / 'checkpoints' / f'{stage}.pt').unlink(missing_ok=True)
-        write_json(mark, {'inputs': hashes[stage], 'finished': False})
-        context.console.rule(stage)
-        began = time.monotonic()
-        module = importlib.import_module(f'offline_training.pipeline.stages.{stage}')
-        module.run(context)
-        seconds = time.monotonic() - began
-        write_json(mark, {'inputs': hashes[stage], 'finished': True, 'seconds': round(seconds, 1)})
-        context.console.print(f'{stage}: done in {seconds:.0f} s')
-
-
-def _read_mark(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
-
-
-def _require_predecessor(context: Context, stage: str) -> None:
-    order = list(STAGES)
-    for earlier in order[: order.index(stage)]:
-        if not _read_mark(context.output_dir / 'stages' / f'{earlier}.json').get('finished'):
-            raise ConfigError(
-                f'stage {stage!r} needs stage {earlier!r}, which has not finished in '
-                f'{context.output_dir}; run it first with --stages {earlier}'
-            )
 
 
 def _require_exportable(config: Config, stages: Sequence[str]) -> None:

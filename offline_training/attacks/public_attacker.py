@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offline_training.learning.store import StorageError
+from offline_training.learning.store import StorageError, load_plain
 
 ATTACKER = ('encode.weight', 'encode.bias', 'decode.weight')
 """The attacker's tensors; the victim's begin with `bboxmodel.`."""
@@ -31,17 +31,9 @@ def read_public_attacker(path: Path) -> dict[str, Tensor]:
     Raises:
         StorageError: the file is missing, not readable, or holds no attacker.
     """
-    try:
-        # The checkpoint stores its mIoU as a NumPy number, which torch does not read unasked.
-        with torch.serialization.safe_globals(_numpy_numbers()):
-            stored = torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError:
-        raise StorageError(f'{path} does not exist; give the file of an attacker') from None
-    except Exception as error:  # torch raises many types for damaged archives
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StorageError(
-            f'{path} is not a readable checkpoint ({reason}); fetch it again'
-        ) from None
+    # The checkpoint stores its mIoU as a NumPy number, which torch does not read unasked.
+    with torch.serialization.safe_globals(_numpy_numbers()):
+        stored = load_plain(path, 'give the file of an attacker, or fetch it again')
     state = stored.get('state_dict') if isinstance(stored, dict) else None
     if not isinstance(state, dict) or not all(isinstance(state.get(k), Tensor) for k in ATTACKER):
         raise StorageError(

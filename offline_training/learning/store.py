@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ros2_ood_monitor.bundle.store import replace_file
+
 
 class StorageError(ValueError):
     """A stored file cannot be used; the message names the file and the remedy."""
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.part')
-    os.close(handle)
-    part = Path(name)
-    try:
-        write(part)
-        # mkstemp makes the file private; results are meant to be read by others.
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -40,12 +25,12 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
-    _replace(path, lambda part: part.write_text(text, encoding='utf-8'))
+    replace_file(path, lambda part: part.write_text(text, encoding='utf-8'))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` as it is, atomically."""
-    _replace(path, lambda part: part.write_bytes(data))
+    replace_file(path, lambda part: part.write_bytes(data))
 
 
 def read_json(path: Path) -> Any:
@@ -81,7 +66,7 @@ def keep_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _replace(path, lambda part: save_file(plain, part))
+    replace_file(path, lambda part: save_file(plain, part))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -96,19 +81,32 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training state (tensors and plain values) atomically with torch.save."""
-    _replace(path, lambda part: torch.save(dict(state), part))
+    replace_file(path, lambda part: torch.save(dict(state), part))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a training state with weights_only=True; None when there is none yet."""
+    """Read a training state; None when there is none yet."""
     if not path.is_file():
         return None
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises many types for damaged archives
-        raise StorageError(
-            f'{path} cannot be read ({error}); delete it to start the stage anew'
-        ) from None
+    remedy = 'delete it to train from the start'
+    state = load_plain(path, remedy)
     if not isinstance(state, dict):
-        raise StorageError(f'{path} holds no training state; delete it to start the stage anew')
+        raise StorageError(f'{path} holds no training state; {remedy}')
     return state
+
+
+def load_plain(path: Path, remedy: str) -> Any:
+    """Read what torch.save wrote onto the CPU, tensors and plain values only.
+
+    Raises:
+        StorageError: the file is missing, damaged or holds other objects; ends in `remedy`.
+    """
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError:
+        raise StorageError(f'{path} does not exist; {remedy}') from None
+    except Exception:  # torch raises many types for damaged archives
+        # torch's own message advises to unpickle anything, which could run code from the file.
+        raise StorageError(
+            f'{path} is damaged or holds more than tensors and plain values; {remedy}'
+        ) from None

@@ -26,9 +26,7 @@ def test_the_root_of_a_package_stays_small(package):
 
 
 def test_no_folder_grows_beyond_what_can_be_overseen():
-    sizes = {
-        str(folder.relative_to(ROOT)): len(list(folder.glob('*.py'))) for folder in folders()
-    }
+    sizes = {str(folder.relative_to(ROOT)): len(list(folder.glob('*.py'))) for folder in folders()}
     assert 'ros2_ood_monitor/scenes' in sizes
     assert {name: size for name, size in sizes.items() if size > LARGEST_FOLDER} == {}
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import importlib
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from offline_training import evaluate, train
-from offline_training.pipeline.config import Config
+from offline_training.learning.store import write_text
+from offline_training.pipeline.running import STAGES
 from offline_training.pipeline.stages import backbone
-from offline_training.segmentation.config import BackboneConfig
 
 # Six 64x64 scenes, one phase, a handful of steps.
 TINY = [
@@ -71,18 +74,99 @@ def test_an_interrupted_training_continues_to_the_same_weights(tmp_path, monkeyp
     assert [h['progress'] for h in first['history']] == [h['progress'] for h in second['history']]
 
 
-def test_resume_skips_what_is_finished_and_redoes_what_changed(tmp_path, monkeypatch, capsys):
-    calls = []
-    monkeypatch.setattr(backbone, 'run', lambda context: calls.append(context.config))
-    assert run(tmp_path) == 0
-    assert run(tmp_path, '--resume') == 0
-    assert len(calls) == 1
-    assert 'finished before' in capsys.readouterr().err
-    assert run(tmp_path, '--resume', '--observer.epochs', '9') == 0
-    assert len(calls) == 1
-    assert run(tmp_path, '--resume', '--backbone.learning_rate', '0.5') == 0
-    assert len(calls) == 2
-    assert 'configuration changed' in capsys.readouterr().err
+@pytest.fixture
+def stages(monkeypatch):
+    """Stages that only write their files; a list of those that ran, and what they write."""
+    ran, content = [], {}
+    for name, stage in STAGES.items():
+
+        def fake(context, name=name, stage=stage):
+            ran.append(name)
+            for file in stage.writes:
+                write_text(context.output_dir / file, content.get(name, name))
+
+        module = importlib.import_module(f'offline_training.pipeline.stages.{name}')
+        monkeypatch.setattr(module, 'run', fake)
+    return ran, content
+
+
+def ran_again(ran, output, *words):
+    ran.clear()
+    assert train.main([*TINY, '--output', str(output), '--resume', *words]) == 0
+    return list(ran)
+
+
+def test_resume_repeats_what_changed_and_what_is_made_from_it(tmp_path, stages, capsys):
+    ran, content = stages
+    assert ran_again(ran, tmp_path) == list(STAGES)
+    assert ran_again(ran, tmp_path) == []
+    assert 'backbone: finished before, skipped' in capsys.readouterr().err
+    # The observer comes out as before, so that nothing after it is done again.
+    assert ran_again(ran, tmp_path, '--observer.epochs', '9') == ['observer']
+    assert (
+        'observer: runs again, what is stored does not fit: observer.epochs was 8 and is 9'
+        in ' '.join(capsys.readouterr().err.split())
+    )
+    content['flow'] = 'another flow'
+    changed = ['--observer.epochs', '9', '--flow.epochs', '9']
+    assert ran_again(ran, tmp_path, *changed) == [
+        'flow',
+        'calibrate',
+        'evaluate',
+        'export',
+    ]
+    assert 'result of flow was' in ' '.join(capsys.readouterr().err.split())
+    (tmp_path / 'calibration.json').unlink()
+    assert ran_again(ran, tmp_path, *changed) == ['calibrate']
+    assert 'calibration.json is damaged or incomplete' in ' '.join(capsys.readouterr().err.split())
+
+
+def test_where_a_file_lies_is_no_reason_to_train_again(tmp_path, stages):
+    ran, _ = stages
+    first, second = tmp_path / 'a.pth', tmp_path / 'b.pth'
+    for path in (first, second):
+        path.write_bytes(b'weights')
+    for key in ('weights', 'initial_weights'):
+        output = tmp_path / key
+        assert ran_again(ran, output, f'--backbone.{key}', str(first)) == list(STAGES)
+        assert ran_again(ran, output, f'--backbone.{key}', str(second)) == []
+        second.write_bytes(b'other weights')
+        assert ran_again(ran, output, f'--backbone.{key}', str(second)) == ['backbone']
+        second.write_bytes(b'weights')
+
+
+def test_an_added_image_is_a_reason_to_train_again(tmp_path, stages):
+    ran, _ = stages
+    frame = np.zeros((64, 64), np.uint8)
+    for split in ('train', 'val'):
+        for folder in ('images', 'labels'):
+            (tmp_path / 'data' / split / folder).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / 'data' / split / folder / '0.png'), frame)
+    (tmp_path / 'data' / 'classes.yaml').write_text(
+        'classes: [{name: road, color: [0, 0, 0]}, {name: sky, color: [9, 9, 9]}]'
+    )
+    words = ['--data.dataset', 'folder', '--data-dir', str(tmp_path / 'data')]
+    assert ran_again(ran, tmp_path / 'run', *words) == list(STAGES)
+    # Where decoded images are kept does not change them.
+    assert ran_again(ran, tmp_path / 'run', *words, '--data.cache', str(tmp_path / 'c')) == []
+    for folder in ('images', 'labels'):
+        cv2.imwrite(str(tmp_path / 'data' / 'val' / folder / '1.png'), frame)
+    assert ran_again(ran, tmp_path / 'run', *words) == list(STAGES)
+
+
+def test_only_a_checkpoint_of_the_same_settings_is_continued(tmp_path, monkeypatch, stages):
+    checkpoint = tmp_path / 'checkpoints' / 'backbone.pt'
+    found = []
+
+    def power_cut(context):
+        found.append(checkpoint.exists())
+        write_text(checkpoint, 'half')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backbone, 'run', power_cut)
+    for words in ([], ['--resume'], ['--resume', '--backbone.epochs', '9'], []):
+        assert run(tmp_path, *words) == 130
+    assert found == [False, True, False, False]
 
 
 def test_imported_weights_are_used_unchanged(tmp_path):
@@ -122,17 +206,6 @@ def test_a_network_that_cannot_be_exported_is_refused_before_training(tmp_path, 
     assert 'enet_2018 cannot be exported' in capsys.readouterr().err
     assert not (tmp_path / 'backbone.safetensors').exists()
     assert run(tmp_path, *words) == 0  # the backbone stage alone
-
-
-@pytest.mark.parametrize('key', ['weights', 'initial_weights'])
-def test_a_stage_depends_on_what_its_checkpoint_holds(tmp_path, key):
-    path = tmp_path / 'start.pth'
-    config = Config(backbone=BackboneConfig(**{key: str(path)}))
-    hashes = []
-    for content in (b'first', b'second'):
-        path.write_bytes(content)
-        hashes.append(train.stage_inputs(config)['backbone'])
-    assert hashes[0] != hashes[1]
 
 
 def test_print_config_prints_and_trains_nothing(tmp_path, capsys):
