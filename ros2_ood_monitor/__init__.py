@@ -1,3 +1,3 @@
 """Runtime monitor that tells a robot when its camera network sees something unknown."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
