@@ -4,8 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# One thread for each worker: on few cores, threads of several workers stand in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-ros lint structure docs clean
+.PHONY: help install demo test unit campaign test-ros lint structure docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,11 +29,14 @@ $(STAMP): setup.py setup.cfg pyproject.toml
 demo: install  ## train a small monitor, then watch it catch anomalies (about 8 minutes)
 	$(BIN)/ood-monitor demo
 
-test: lint  ## ruff, mypy and every test that needs neither ROS nor a GPU (under 20 minutes)
-	$(BIN)/python -m pytest
+test: lint  ## lint, every test that this machine can run, and branch coverage (under 10 minutes)
+	$(PYTEST) $(PARALLEL) --cov --cov-report=
 
-test-fast: lint  ## as test, without the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+unit: install  ## the quick tests only (a minute on two cores)
+	$(PYTEST) $(PARALLEL) -m 'not slow and not alone and not campaign'
+
+campaign: install  ## fuzzing, random histories and a soak (20 minutes); writes docs/campaign.md
+	$(PYTEST) -m campaign --campaign-report docs/campaign.md
 
 # Runs in the sourced ROS environment, not in .venv: rclpy belongs to the system's Python.
 test-ros:  ## the tests that need a sourced ROS 2

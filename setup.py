@@ -42,7 +42,7 @@ EXTRAS = {
         'pytest-xdist>=3.6',
         'coverage>=7.10',
         'hypothesis',
-        'import-linter>=2.6',
+        'import-linter>=2.17',
         'ruff',
         'mypy>=1.10',
         'types-PyYAML',

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ['support.machine', 'support.campaign']
+
 try:
     from hypothesis import settings
 except ImportError:  # not part of a ROS 2 environment, and no test there needs it
@@ -35,3 +37,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name.startswith('test_ros_'):
             item.add_marker('ros')
+            item.add_marker('alone')

@@ -59,6 +59,8 @@ from ros2_ood_monitor.bus import dds
 from ros2_ood_monitor.bus.dds import DdsMiddleware
 from ros2_ood_monitor.bus.dds_types import dds_qos, dds_type
 
+pytestmark = pytest.mark.alone
+
 SPAWN = multiprocessing.get_context('spawn')
 _DOMAINS = itertools.count(os.getpid() * 13)
 

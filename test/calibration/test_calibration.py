@@ -69,6 +69,7 @@ def alarmed_blocks(scores, sample: list[list[float]]) -> float:
     return float(np.mean(fired))
 
 
+@pytest.mark.slow
 def test_false_alarms_on_new_drives_keep_the_budget():
     # 400 blocks of 6 s, one alarm in 20 blocks asked for: 30 per hour.
     scores = calibrate_alarm(drives(400, 90, 1), 15.0, 1.5, 6.0, budget_per_hour=30.0)

@@ -164,6 +164,7 @@ def processes_with(text: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_camera_faults_reach_a_subscriber_and_both_processes_leave(tiny_bundle, tmp_path):
     """The toy bundle knows nothing about roads, so only the camera's faults are judged here."""
     from mcap.reader import make_reader
@@ -195,6 +196,7 @@ def test_camera_faults_reach_a_subscriber_and_both_processes_leave(tiny_bundle, 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_ctrl_c_stops_camera_and_monitor(tiny_bundle, tmp_path):
     demo = subprocess.Popen(
         [

@@ -229,6 +229,7 @@ def test_wrong_arguments_are_refused(generator: SceneGenerator) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(('size', 'least'), [((240, 180), 100), ((480, 360), 30)])
 def test_fast_enough_for_a_camera(size: tuple[int, int], least: float) -> None:
     generator = SceneGenerator(1, *size)
