@@ -1,11 +1,17 @@
 r"""Train a model bundle: backbone, flow, observer, calibrate, evaluate, export.
 
-    python -m offline_training.train                       # the synthetic experiment
+    # the synthetic experiment of the demo
+    python -m offline_training.train
+    # your own images: my_data/images, my_data/labels, my_data/classes.yaml
+    python -m offline_training.train --data.dataset folder --data-dir my_data
+    # an experiment from a file, with one key changed
     python -m offline_training.train --config config/training/camvid_espnet.yaml \
-        --data-dir ../shared/camvid --weights ESPNET.pth --output runs/camvid
+        --data-dir ../shared/camvid --weights ESPNET.pth --observer.epochs 10
+    # what would be trained, as a file to start from
+    python -m offline_training.train --data.dataset folder --data-dir my_data \
+        --print-config > mine.yaml
 
-Every key of the configuration is also an option: `--backbone.epochs 20`. An interrupted run is
-continued with `--resume`.
+An interrupted run is continued with --resume.
 """
 
 from __future__ import annotations
@@ -21,9 +27,10 @@ from offline_training.calibration.calibration import CalibrationError
 from offline_training.data.base import DataError
 from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.settings import ConfigError
+from offline_training.learning.settings_text import commented_yaml, help_text
 from offline_training.learning.store import StorageError
 from offline_training.pipeline.config import Config
-from offline_training.pipeline.config_file import load_config, to_yaml
+from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import Context, choose_device
 from offline_training.pipeline.running import STAGES, run_stages
 from offline_training.segmentation.backbones import build_backbone
@@ -54,17 +61,25 @@ def _require_exportable(config: Config, stages: Sequence[str]) -> None:
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog='python -m offline_training.train',
-        description='Train a model bundle. Every configuration key is also an option: '
-        '--backbone.epochs 20; --print-config lists them.',
+        usage='%(prog)s [options] [--KEY VALUE ...]',
+        description=__doc__,
+        epilog=f'keys, in a file given by --config or as options:\n\n{help_text(Config)}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument('--config', type=Path, help='YAML file (default: the synthetic one)')
+    parser.add_argument('--config', type=Path, help='YAML file of keys')
     parser.add_argument('--data-dir', help='folder of the data set')
     parser.add_argument('--weights', help='a finished backbone checkpoint, used frozen')
     parser.add_argument('--output', type=Path, help='result folder (default: runs/NAME)')
-    parser.add_argument('--stages', default=','.join(STAGES), help='comma-separated subset')
+    parser.add_argument(
+        '--stages',
+        default=','.join(STAGES),
+        help=f'comma-separated subset of {",".join(STAGES)} (default: all)',
+    )
     parser.add_argument('--resume', action='store_true', help='skip finished stages, continue')
-    parser.add_argument('--print-config', action='store_true', help='print it and stop')
+    parser.add_argument(
+        '--print-config', action='store_true', help='print all keys as commented YAML'
+    )
     return parser.parse_known_args(argv)
 
 
@@ -85,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f'{", ".join(STAGES)}; correct it'
             )
         if options.print_config:
-            sys.stdout.write(to_yaml(config))
+            sys.stdout.write(commented_yaml(config))
             return 0
         _require_exportable(config, stages)
         keep_freed_memory()
@@ -94,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output = options.output or Path('runs') / config.name
         context = Context(config, output, choose_device(config.device))
         output.mkdir(parents=True, exist_ok=True)
-        (output / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
+        (output / 'config.yaml').write_text(commented_yaml(config), encoding='utf-8')
         run_stages(context, stages, options.resume)
     except USER_ERRORS as error:
         sys.stderr.write(f'error: {error}\n')

@@ -4,41 +4,55 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from offline_training.learning.settings import between, check
+from offline_training.learning.settings import setting, settings
 
 
 @dataclass(frozen=True)
+@settings('calibration')
 class CalibrationConfig:
     """Fusion, regions, conformal frame score and alarm rule."""
 
-    region_threshold: float = 0.5
-    min_area: int = 48
-    """Smallest region in pixels of the map at a quarter of the input size."""
-    top_fraction: float = 0.003
-    budget_per_hour: float = 1.0
-    """False alarms per hour that the alarm threshold is computed for."""
-    frame_rate: float = 15.0
-    """Frames per second of the calibration drive and of the camera."""
-    drift: float | None = None
-    """Evidence lost per frame; null = what makes the alarm fastest for the same false alarms."""
-    block_seconds: float = 6.0
-    """Length of the blocks whose largest evidence sets the alarm threshold."""
-    clips: int = 20
-    """Synthetic drives for calibration; a real validation split is one drive per sequence."""
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        between('calibration', self, 0.001, 0.999, 'region_threshold')
-        between('calibration', self, 1, 10_000_000, 'min_area')
-        between('calibration', self, 1e-5, 1, 'top_fraction')
-        between('calibration', self, 1e-4, 3600, 'budget_per_hour')
-        between('calibration', self, 0.1, 1000, 'frame_rate', 'block_seconds')
-        check(
-            'calibration',
-            'drift',
-            self.drift,
-            self.drift is None or 0.01 <= self.drift <= 10,
-            'null or between 0.01 and 10',
-        )
-        between('calibration', self, 2, 10_000, 'clips')
-        between('calibration', self, 0, 2**31 - 1, 'seed')
+    region_threshold: float = setting(
+        0.5, 'Least probability of being unknown for a pixel of a region.', low=0.001, high=0.999
+    )
+    min_area: int = setting(
+        48,
+        'Smallest region in pixels of the map at a quarter of the input size.',
+        low=1,
+        high=10_000_000,
+    )
+    top_fraction: float = setting(
+        0.003,
+        'Share of the map, its highest pixels, whose mean is the statistic of a frame.',
+        low=1e-5,
+        high=1,
+    )
+    budget_per_hour: float = setting(
+        1.0, 'False alarms per hour that the alarm threshold is computed for.', low=1e-4, high=3600
+    )
+    frame_rate: float = setting(
+        15.0,
+        'Frames per second of the calibration sequences and of the camera.',
+        low=0.1,
+        high=1000,
+    )
+    drift: float | None = setting(
+        None,
+        'Evidence lost per frame.',
+        low=0.01,
+        high=10,
+        null='what makes the alarm fastest for the same false alarms',
+    )
+    block_seconds: float = setting(
+        6.0,
+        'Length of the blocks whose largest evidence sets the alarm threshold.',
+        low=0.1,
+        high=1000,
+    )
+    clips: int = setting(
+        20,
+        'Synthetic sequences for calibration; other sets use their validation sequences.',
+        low=2,
+        high=10_000,
+    )
+    seed: int = setting(1, 'Seed of pasted objects and sequences.', low=0, high=2**31 - 1)

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from offline_training.compare.attack import ATTACKS
 from offline_training.detectors import DETECTORS
+from offline_training.learning.read_settings import read_yaml
 from offline_training.learning.settings import ConfigError
 from offline_training.perturbations import PERTURBATIONS
-from offline_training.pipeline.config_file import read_yaml
 from offline_training.pipeline.context import SEGMENTATION_SETS
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
 

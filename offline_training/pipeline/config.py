@@ -6,52 +6,55 @@ YAML files in config/training.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from offline_training.calibration.config import CalibrationConfig
 from offline_training.data.config import DataConfig
 from offline_training.detectors.dense_flow.config import FlowConfig
 from offline_training.detectors.observer.config import ObserverConfig
-from offline_training.learning.settings import between, check
+from offline_training.learning.settings import check, setting, settings
 from offline_training.segmentation.config import BackboneConfig
 from offline_training.watched.config import InputConfig
 
 
 @dataclass(frozen=True)
+@settings('export')
 class ExportConfig:
     """ONNX bundle and TensorRT engines."""
 
-    atol: float = 1e-2
-    """Absolute tolerance between engines on the fused logit map."""
-    rtol: float = 1e-2
-    tensorrt: Literal['auto', 'always', 'never'] = 'auto'
-    """Build engines for TensorRT: where its library is installed, or fail, or skip."""
-
-    def __post_init__(self) -> None:
-        between('export', self, 0, 1, 'atol', 'rtol')
+    atol: float = setting(
+        1e-2, 'Absolute tolerance between engines on the fused logit map.', low=0, high=1
+    )
+    rtol: float = setting(1e-2, 'Relative tolerance, likewise.', low=0, high=1)
+    tensorrt: Literal['auto', 'always', 'never'] = setting(
+        'auto',
+        'Build engines for TensorRT: where a GPU is ready, or on any machine with its library '
+        '(they fit no other kind of GPU), or not at all.',
+    )
 
 
 @dataclass(frozen=True)
+@settings()
 class Config:
-    """A whole experiment."""
+    """A whole experiment; the sections follow in the order in which they are used."""
 
-    name: str = 'synthetic'
-    """Name of the bundle."""
-    device: Literal['auto', 'cpu', 'cuda'] = 'auto'
-    threads: int = 0
-    """CPU threads of torch; 0 = torch's choice."""
-    data: DataConfig = field(default_factory=DataConfig)
-    input: InputConfig = field(default_factory=InputConfig)
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    flow: FlowConfig = field(default_factory=FlowConfig)
-    observer: ObserverConfig = field(default_factory=ObserverConfig)
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
-    export: ExportConfig = field(default_factory=ExportConfig)
+    name: str = setting(
+        'synthetic',
+        'Name of the bundle and of its folder in runs/.',
+        derived='the data set, or the name of your own folder',
+    )
+    device: Literal['auto', 'cpu', 'cuda'] = setting('auto', 'Where to train.')
+    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", low=0, high=1024)
+    data: DataConfig = setting(DataConfig(), 'Which images.')
+    input: InputConfig = setting(InputConfig(), 'What the network sees.')
+    backbone: BackboneConfig = setting(BackboneConfig(), 'The network.')
+    flow: FlowConfig = setting(FlowConfig(), 'The flow.')
+    observer: ObserverConfig = setting(ObserverConfig(), 'The observer.')
+    calibration: CalibrationConfig = setting(CalibrationConfig(), 'Calibration.')
+    export: ExportConfig = setting(ExportConfig(), 'The bundle.')
 
     def __post_init__(self) -> None:
-        between('', self, 0, 1024, 'threads')
         check(
             '',
             'name',
@@ -61,25 +64,19 @@ class Config:
         )
 
 
-SYNTHETIC = Config(
-    data=DataConfig(train_samples=600),
-    backbone=BackboneConfig(
-        architecture='espnet_q3',
-        epochs=8,
-        time_limit_minutes=2.0,
-        learning_rate=3e-3,
-        ema_decay=0.98,
-        validate_every=4,
-    ),
-    flow=FlowConfig(taps=('level3',), channels=32, layers=3, hidden=48, epochs=3),
-    observer=ObserverConfig(epochs=8, attack_share=0.05, max_objects=8),
-    calibration=CalibrationConfig(top_fraction=0.04),
-)
+SYNTHETIC: dict[str, Any] = {
+    'name': 'synthetic',
+    'data': {'dataset': 'synthetic', 'train_samples': 600},
+    'backbone': {
+        'architecture': 'espnet_q3',
+        'epochs': 8,
+        'time_limit_minutes': 2.0,
+        'learning_rate': 3e-3,
+        'ema_decay': 0.98,
+        'validate_every': 4,
+    },
+    'flow': {'channels': 32, 'layers': 3, 'hidden': 48, 'epochs': 3},
+    'observer': {'epochs': 8, 'attack_share': 0.05, 'max_objects': 8},
+    'calibration': {'top_fraction': 0.04},
+}
 """The experiment without a configuration file; equal to config/training/synthetic.yaml."""
-
-
-def to_dict(config: Any) -> Any:
-    """Turn a configuration into plain YAML and JSON values, tuples as lists."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    return [to_dict(item) for item in config] if isinstance(config, tuple) else config

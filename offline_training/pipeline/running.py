@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from offline_training.data.identity import data_identity
-from offline_training.learning.settings import ConfigError
-from offline_training.pipeline.config import to_dict
+from offline_training.learning.settings import ConfigError, to_dict
 from offline_training.pipeline.context import Context
 from ros2_ood_monitor.bundle.model_bundle import file_sha256
 from ros2_ood_monitor.bundle.store import Entry

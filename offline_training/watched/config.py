@@ -5,31 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from offline_training.learning.settings import check
+from offline_training.learning.settings import setting, settings
+
+FROM_IMAGES = (
+    'the size of the images, the longer side at most 1024, in whole strides of the network'
+)
 
 
 @dataclass(frozen=True)
+@settings('input')
 class InputConfig:
     """What the network sees: size, colour order and normalisation (x - mean) / std, x in 0..255.
 
     `mean` and `std` are in `color_order`.
     """
 
-    width: int = 256
-    height: int = 192
-    color_order: Literal['rgb', 'bgr'] = 'rgb'
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-
-    def __post_init__(self) -> None:
-        for key in ('width', 'height'):
-            value = getattr(self, key)
-            check(
-                'input',
-                key,
-                value,
-                32 <= value <= 4096 and value % 8 == 0,
-                'a multiple of 8 between 32 and 4096',
-            )
-        for value in self.std:
-            check('input', 'std', list(self.std), value > 0, 'three numbers above 0')
+    width: int = setting(
+        256, 'Pixels per row.', low=32, high=4096, multiple=8, derived=FROM_IMAGES
+    )
+    height: int = setting(192, 'Rows.', low=32, high=4096, multiple=8, derived=FROM_IMAGES)
+    color_order: Literal['rgb', 'bgr'] = setting(
+        'rgb', 'Order of the colours the network was or is trained on.'
+    )
+    mean: tuple[float, float, float] = setting(
+        (123.675, 116.28, 103.53),
+        'Subtracted from each colour, in color_order.',
+        low=-100_000,
+        high=100_000,
+    )
+    std: tuple[float, float, float] = setting(
+        (58.395, 57.12, 57.375),
+        'Each colour is divided by this, in color_order.',
+        above=0,
+        high=1_000_000,
+    )

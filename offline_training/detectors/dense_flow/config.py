@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from offline_training.learning.settings import between
+from offline_training.learning.settings import setting, settings
 
 
 @dataclass(frozen=True)
+@settings('flow')
 class FlowConfig:
     """Normalising flow on whitened backbone taps."""
 
-    taps: tuple[str, ...] = ()
-    """Names of the backbone taps; empty = those at a quarter of the input size and coarser."""
-    channels: int = 48
-    """Dimensions kept after whitening."""
-    layers: int = 4
-    hidden: int = 64
-    epochs: int = 12
-    batch_size: int = 4096
-    """Pixels, not images."""
-    learning_rate: float = 2e-3
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        between('flow', self, 1, 100_000, 'channels', 'layers', 'hidden', 'epochs', 'batch_size')
-        between('flow', self, 1e-7, 1, 'learning_rate')
-        between('flow', self, 0, 2**31 - 1, 'seed')
+    taps: tuple[str, ...] = setting(
+        (), 'Names of the backbone taps; empty = the last of the coarsest, at most of stride 16.'
+    )
+    channels: int = setting(48, 'Dimensions kept after whitening.', low=1, high=100_000)
+    layers: int = setting(4, 'Coupling layers.', low=1, high=100_000)
+    hidden: int = setting(64, 'Width of the networks in a coupling.', low=1, high=100_000)
+    epochs: int = setting(12, 'Passes over the sampled pixels.', low=1, high=100_000)
+    batch_size: int = setting(4096, 'Pixels per step, not images.', low=1, high=100_000)
+    learning_rate: float = setting(2e-3, 'Step size of Adam.', low=1e-7, high=1)
+    seed: int = setting(1, 'Seed of weights and sampling.', low=0, high=2**31 - 1)

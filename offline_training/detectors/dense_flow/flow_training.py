@@ -21,10 +21,14 @@ PIXELS_PER_IMAGE = 800
 MAX_IMAGES = 400
 """More images tell little more: 320,000 samples are plenty for ten thousand weights."""
 
+COARSEST = 16
+"""Stride of the taps beyond which a cell of the flow is larger than what it is to find."""
+
 
 def default_taps(shapes: dict[str, tuple[int, int]]) -> tuple[str, ...]:
-    """Return the taps at map resolution and coarser: finer ones are texture, not meaning."""
-    return tuple(name for name, (_, stride) in shapes.items() if stride >= MAP_STRIDE)
+    """Return the last of the coarsest taps up to `COARSEST`: meaning, not texture."""
+    deepest = max((s for _, s in shapes.values() if s <= COARSEST), default=None)
+    return tuple(name for name, (_, stride) in shapes.items() if stride == deepest)[-1:]
 
 
 def build_flow(network: nn.Module, config: FlowConfig, height: int, width: int) -> TapFlow:

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from offline_training.learning.settings import between
+from offline_training.learning.settings import setting, settings
 
 
 @dataclass(frozen=True)
+@settings('observer')
 class ObserverConfig:
     """Observer head, trained on local adversarial attacks and pasted textures."""
 
-    taps: tuple[str, ...] = ()
-    """Names of the backbone taps; empty = all."""
-    width: int = 32
-    epochs: int = 8
-    batch_size: int = 6
-    learning_rate: float = 3e-3
-    attack_share: float = 0.15
-    """Share of batches with a local adversarial attack on the backbone."""
-    epsilon: float = 0.007
-    """Size of the attack's step, in 0..1 of the pixel range (ObsNet: 0.025 deviations)."""
-    max_objects: int = 4
-    """Most unknown objects pasted into one image."""
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        between('observer', self, 1, 100_000, 'epochs', 'batch_size')
-        between('observer', self, 8, 512, 'width')
-        between('observer', self, 1, 20, 'max_objects')
-        between('observer', self, 1e-7, 1, 'learning_rate')
-        between('observer', self, 0, 1, 'epsilon', 'attack_share')
-        between('observer', self, 0, 2**31 - 1, 'seed')
+    taps: tuple[str, ...] = setting((), 'Names of the backbone taps; empty = all.')
+    width: int = setting(32, 'Channels of the head.', low=8, high=512)
+    epochs: int = setting(8, 'Passes over the training set.', low=1, high=100_000)
+    batch_size: int = setting(6, 'Images per step.', low=1, high=100_000)
+    learning_rate: float = setting(3e-3, 'Highest step size of AdamW.', low=1e-7, high=1)
+    attack_share: float = setting(
+        0.15, 'Share of batches with a local adversarial attack on the backbone.', low=0, high=1
+    )
+    epsilon: float = setting(
+        0.007,
+        "Size of the attack's step, in 0..1 of the pixel range (ObsNet: 0.025 deviations).",
+        low=0,
+        high=1,
+    )
+    max_objects: int = setting(4, 'Most unknown objects pasted into one image.', low=1, high=20)
+    seed: int = setting(1, 'Seed of weights, objects and attacks.', low=0, high=2**31 - 1)

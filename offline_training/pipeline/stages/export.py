@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from offline_training.learning.settings import ConfigError
+from offline_training.learning.settings import ConfigError, to_dict
 from offline_training.learning.store import read_json
-from offline_training.pipeline.config import to_dict
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.model_card import model_card
 from offline_training.pipeline.monitored import MonitoredNetwork

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
+
 from offline_training.learning.settings import ConfigError
 from offline_training.segmentation.backbones.base import Backbone
 from offline_training.segmentation.backbones.enet import ENet
@@ -60,3 +62,13 @@ def build_backbone(architecture: str, num_classes: int, **kwargs: Any) -> Backbo
             f'the data has {num_classes}; use enet'
         )
     return BACKBONES[architecture](num_classes=num_classes, **kwargs)
+
+
+def without_weights(architecture: str, num_classes: int = 20) -> Backbone:
+    """Return a network on torch's meta device: it has shapes and costs nothing.
+
+    Raises:
+        ConfigError: as `build_backbone`.
+    """
+    with torch.device('meta'):
+        return build_backbone(architecture, num_classes)
