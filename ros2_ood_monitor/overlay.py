@@ -8,18 +8,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ros2_ood_monitor.alert import Alert, State
+from ros2_ood_monitor.alert import Alert
 from ros2_ood_monitor.detection import Detection, Region
 from ros2_ood_monitor.frame import Float32Array, UInt8Array
-
-COLORS: dict[State, tuple[int, int, int]] = {
-    State.NOMINAL: (30, 140, 60),
-    State.CAUTION: (215, 140, 0),
-    State.INITIALIZING: (70, 95, 140),
-    State.ALERT: (205, 25, 30),
-    State.FAULT: (135, 20, 135),
-}
-"""RGB of the banner in each state."""
+from ros2_ood_monitor.pages.state_styles import COLORS
 
 TINT = 0.35
 """Share of the class colour in a labeled pixel."""

@@ -1,4 +1,4 @@
-"""The colours of the states on the terminal."""
+"""The colour of each state: on the terminal, on images and pages."""
 
 from __future__ import annotations
 
@@ -11,3 +11,13 @@ STYLES = {
     State.ALERT: 'bold red',
     State.FAULT: 'bold magenta',
 }
+"""For rich; the terminal's own theme says which green it is."""
+
+COLORS: dict[State, tuple[int, int, int]] = {
+    State.NOMINAL: (30, 140, 60),
+    State.CAUTION: (215, 140, 0),
+    State.INITIALIZING: (70, 95, 140),
+    State.ALERT: (205, 25, 30),
+    State.FAULT: (135, 20, 135),
+}
+"""RGB in 0..255, dark enough for white letters on it."""

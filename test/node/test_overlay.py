@@ -7,7 +7,8 @@ import pytest
 
 from ros2_ood_monitor.alert import Alert, Cause, State
 from ros2_ood_monitor.detection import Detection, Region
-from ros2_ood_monitor.overlay import COLORS, TINT, draw
+from ros2_ood_monitor.overlay import TINT, draw
+from ros2_ood_monitor.pages.state_styles import COLORS
 
 HEIGHT, WIDTH = 240, 320
 PALETTE = [(128, 64, 128), (0, 0, 255)]
