@@ -22,6 +22,8 @@ EXTRAS = {
     'tensorrt-rtx': ['tensorrt-rtx>=1.0; platform_system == "Linux"'],
     'dds': ['cyclonedds>=0.10.5'],
     'bags': ['mcap>=1.1', 'rosbags>=0.10', 'zstandard', 'lz4'],
+    # HTML pages: the comparison's report.
+    'pages': ['jinja2>=3.1', 'markupsafe>=2.1'],
     'training': [
         # One requirement set: torchvision works only with the torch it was built against.
         'torch>=2.6',
@@ -52,6 +54,7 @@ EXTRAS = {
         'setuptools>=64',
     ],
 }
+EXTRAS['training'] += EXTRAS['pages']
 EXTRAS['all'] = sorted({name for extra in EXTRAS if extra != 'tensorrt' for name in EXTRAS[extra]})
 
 
@@ -79,7 +82,8 @@ setup(
     ),
     package_data={
         PACKAGE: ['py.typed'],
-        'offline_training.compare.report': ['page.css', 'page.js'],
+        f'{PACKAGE}.pages': ['templates/*'],
+        'offline_training.compare.report': ['templates/*'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),

@@ -25,6 +25,7 @@ from offline_training.compare.measuring import (
 from offline_training.compare.report.html_page import write_report
 from offline_training.compare.report.markdown import table_markdown
 from offline_training.compare.report.panels import Panel
+from offline_training.compare.results import Comparison, Measurement
 from offline_training.compare.run_detectors import run_digest
 from offline_training.compare.scoring import confusion, judge, read_predictions, read_scores
 from offline_training.compare.sources import (
@@ -42,7 +43,7 @@ from offline_training.learning.progress import progress
 from offline_training.learning.store import keep_settings, read_json, write_json, write_text
 from offline_training.measures.segmentation import ConfusionMatrix
 
-Results = dict[str, dict[str, dict[str, Any]]]
+Results = dict[str, dict[str, Measurement]]
 """What was measured, by set and detector."""
 
 
@@ -70,8 +71,8 @@ def run_comparison(
     output: Path,
     run: Path | None,
     console: Console,
-) -> dict[str, Any]:
-    """Write table.json, table.md and report.html to `output` and return the table.
+) -> Comparison:
+    """Write table.json, table.md and report.html to `output` and return the results.
 
     `folder` is what `config.experiment` is relative to. Whatever `output` holds from an earlier
     call is used and not done again.
@@ -117,10 +118,10 @@ def run_comparison(
         _undisturbed(sources, scores, len(experiment.class_names)),
     )
     curves = {
-        name: {detector: result['curves'] for detector, result in by_detector.items()}
+        name: {detector: result.curves for detector, result in by_detector.items()}
         for name, by_detector in results.items()
     }
-    write_json(output / 'table.json', table)
+    write_json(output / 'table.json', table.to_json())
     write_text(output / 'table.md', table_markdown(table))
     write_report(
         output / 'report.html',
@@ -259,7 +260,7 @@ def _measure(
                     ],
                 ):
                     write_json(path, measure(question, name))
-                results[question.name][name] = read_json(path)
+                results[question.name][name] = Measurement.from_json(read_json(path), path)
     return questions, results
 
 
@@ -281,7 +282,7 @@ def _panels(
     experiment: Experiment,
     sources: Sources,
     questions: Sequence[Question],
-    results: Mapping[str, Mapping[str, Any]],
+    results: Results,
     scores: Path,
 ) -> list[Panel]:
     panels = disturbed_panels(experiment, sources.normal, sources.disturbed)

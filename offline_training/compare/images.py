@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from offline_training.compare.report.panels import Panel
+from offline_training.compare.results import Measurement
 from offline_training.compare.scoring import read_predictions, read_scores
 from offline_training.compare.sources import JudgedFrame, Source
 from offline_training.compare.truth import IGNORE, Question
@@ -44,7 +45,7 @@ def disturbed_panels(
             likeness = '' if frame.psnr is None else f', {frame.psnr:.1f} dB'
             images.append((f'{source.name}{likeness}', _rgb(experiment, frame.image)))
             images.append(('segmentation', _segmented(experiment, frame)))
-        panels.append(Panel('', '', 'attacks', images))
+        panels.append(Panel('', '', images, 'attacks'))
     if panels:
         reference = normal.read(round(ATTACK_FRAME * (normal.count - 1)))
         panels.insert(
@@ -52,11 +53,11 @@ def disturbed_panels(
             Panel(
                 'undisturbed',
                 reference.name,
-                'attacks',
                 [
                     ('image', _rgb(experiment, reference.image)),
                     ('segmentation', _segmented(experiment, reference)),
                 ],
+                'attacks',
             ),
         )
     return panels
@@ -66,7 +67,7 @@ def extreme_panels(
     experiment: Experiment,
     source: Source,
     question: Question,
-    results: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Measurement],
     folder: Path,
 ) -> list[Panel]:
     """Show the frames of a set on which its best detector did best and worst.
@@ -74,16 +75,16 @@ def extreme_panels(
     `results` are those of this set by detector. Maps share one range of colours over the set.
     """
     ranked = sorted(
-        results, key=lambda name: results[name]['measures']['aupr_anomaly'], reverse=True
+        results, key=lambda name: results[name].measures['aupr_anomaly'] or 0, reverse=True
     )
     if not ranked:
         return []
-    precision = results[ranked[0]]['frame_ap']
-    judged = sorted(
-        (index for index, value in enumerate(precision) if value is not None),
-        key=precision.__getitem__,
-        reverse=True,
-    )
+    precision = {
+        index: value
+        for index, value in enumerate(results[ranked[0]].frame_ap)
+        if value is not None
+    }
+    judged = sorted(precision, key=precision.__getitem__, reverse=True)
     shown = {name: read_scores(folder, name)[1] for name in ranked[:BEST_DETECTORS]}
     predictions = read_predictions(folder)
     panels = []
@@ -108,8 +109,8 @@ def extreme_panels(
                 Panel(
                     f'{question.name}: {kind}',
                     f'{frame.name}, AP of {ranked[0]} {100 * precision[index]:.1f} %',
-                    kind,
                     images,
+                    kind,
                 )
             )
     return panels

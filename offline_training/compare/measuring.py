@@ -188,7 +188,7 @@ def _histogram(curve: DetectionCurve) -> dict[str, list[float]]:
     rising = scores[::-1].astype(np.float64)
     low, high = rising[np.searchsorted(total, (0.005, 0.995))]
     if not high > low:
-        high = low + 1
+        high = low + max(1, abs(low))  # adding 1 to a large float changes nothing
     edges = np.linspace(low, high, BINS + 1)
     shares = {
         name: np.histogram(np.clip(scores, low, high), edges, weights=counts / counts.sum())[0]

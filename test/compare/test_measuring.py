@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,11 @@ def test_one_image_has_no_interval():
     report = measure_pixels(question, truth[None].astype(np.float32), None, 20, 0)
     assert report['measures']['auroc'] == 1
     assert report['intervals'] == {}
+
+
+@pytest.mark.parametrize('score', [0, 1e20, -3e38])
+def test_a_histogram_of_equal_scores_has_a_width(score):
+    scores = np.full(5, score, np.float32)
+    report = measure_frames(Question('fog', 'fog', 'natural', ''), scores, scores, 0, 0)
+    edges = report['curves']['histogram']['edges']
+    assert all(low < high for low, high in pairwise(edges))

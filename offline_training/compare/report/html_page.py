@@ -1,191 +1,122 @@
-"""The comparison as one HTML file that needs nothing else: no server and no network.
-
-The few lines of script only sort tables and mark a detector in all charts. A content security
-policy in the page forbids everything that is not inside it.
-"""
+"""The comparison as one HTML file."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from offline_training.compare.report.formatting import three_digits
+from offline_training.compare.report.heat import heat_table
 from offline_training.compare.report.panels import Panel
-from offline_training.compare.report.sections import (
-    cost,
-    panel_figures,
-    segmentation,
-    set_card,
-    summary,
-)
 from offline_training.compare.report.standings import Standings, group_title
-from offline_training.compare.report.tables import detector_table, heat_table, protocol_table
+from offline_training.compare.report.views import (
+    CLOSE,
+    cost_charts,
+    flipped_sets,
+    set_card,
+    winners,
+)
+from offline_training.compare.results import Comparison, Curves
 from offline_training.learning.store import write_text
+from ros2_ood_monitor.pages.builder import Page, Section, render
+from ros2_ood_monitor.pages.numbers import three_digits
 
 PANELS = {
     'attacks': ('Attacks', 'One frame, perturbed and attacked, and what the network sees.'),
     'best': ('Best frames', 'Where the maps show the unknown most clearly.'),
     'worst': ('Worst frames', 'Where the maps fail: read these before trusting a number above.'),
 }
-MEANINGS = """
-<p>A higher score always means more anomalous. <b>AUROC</b> is the chance that an anomaly scores
-above a normal sample. <b>AP</b> is average precision (a step integral). <b>FPR95</b> is the false
-positive rate where 95 % of the positives are found. The positive class is named with each
-measure: <b>anomaly</b> counts anomalous samples as positive, <b>success</b> counts normal ones
-(for segmentation errors: correct pixels). Swapping it can move FPR95 by more than fifteen points.
-ROC and precision-recall curves always take anomaly as positive. Small grey numbers are 95 %
-bootstrap intervals over frames. All measures are in percent.</p>
-"""
 
 
 def write_report(
     path: Path,
-    table: Mapping[str, Any],
-    curves: Mapping[str, Mapping[str, Any]],
+    comparison: Comparison,
+    curves: Mapping[str, Mapping[str, Curves]],
     panels: Sequence[Panel],
 ) -> None:
     """Write the report to `path`, atomically.
 
     Args:
         path: the HTML file.
-        table: what `table.json` holds; measures in 0..1, missing ones None.
-        curves: per set and detector `roc`, `pr` (points, positive = anomaly), `histogram` and
-            `reliability`.
+        comparison: all results.
+        curves: what is drawn, by set and detector.
         panels: rows of images, in the order they are shown.
     """
-    write_text(path, report_html(table, curves, panels))
+    write_text(path, report_html(comparison, curves, panels))
 
 
 def report_html(
-    table: Mapping[str, Any],
-    curves: Mapping[str, Mapping[str, Any]],
+    comparison: Comparison,
+    curves: Mapping[str, Mapping[str, Curves]],
     panels: Sequence[Panel],
 ) -> str:
     """Return the page that `write_report` writes."""
-    standings = Standings(table)
-    sections = _sections(standings, curves, panels)
-    style, script = (
-        files(__package__).joinpath(name).read_text(encoding='utf-8')
-        for name in ('page.css', 'page.js')
+    standings = Standings(comparison)
+    network = comparison.network
+    sets = list(chain.from_iterable(standings.groups.values()))
+    page = Page(
+        title=f'Detectors of the unknown: {comparison.title}',
+        over='Detectors of the unknown, compared',
+        heading=comparison.title,
+        lead=f'{len(standings.detectors)} detectors on {len(sets)} sets.',
+        facts={
+            'Watched network': f'{network.architecture}, {len(network.classes)} classes',
+            'Weights': network.weights,
+            'Frames': ' × '.join(map(str, network.size)),
+            'Network alone': f'{three_digits(network.ms)} ms per frame',
+            'Device': network.device,
+            'Made': f'{comparison.created}, version {comparison.version}',
+        },
+        sections=_sections(standings, curves, panels),
     )
-    digest = base64.b64encode(hashlib.sha256(script.encode('utf-8')).digest()).decode('ascii')
-    title = escape(f'Detectors of the unknown: {table["title"]}')
-    body = ''.join(
-        f'<section id="{anchor}"><h2>{escape(heading)}</h2>{content}</section>'
-        for anchor, heading, content, _ in sections
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'\">"
-        f'<title>{title}</title><style>{style}</style></head><body>'
-        f'<nav aria-label="Contents">{_contents(sections)}</nav>'
-        f'<main><header>{_header(standings)}</header>{body}</main>'
-        f'<script>{script}</script></body></html>\n'
-    )
-
-
-Section = tuple[str, str, str, list[tuple[str, str]]]
-"""Anchor, heading, content, and the anchors and headings of its parts."""
+    return render(page, __package__)
 
 
 def _sections(
-    standings: Standings, curves: Mapping[str, Mapping[str, Any]], panels: Sequence[Panel]
+    standings: Standings, curves: Mapping[str, Mapping[str, Curves]], panels: Sequence[Panel]
 ) -> list[Section]:
     """Return the sections that have content, in order."""
-    hues = standings.hues()
-    found: list[Section] = []
-    if standings.groups:
-        found.append(('summary', 'Summary', summary(standings), []))
-        found.append(('cost', 'Quality against cost', _cost(standings, hues), []))
+    hues, comparison = standings.hues(), standings.comparison
+    sets = list(chain.from_iterable(standings.groups.values()))
+    found = []
+    if sets:
         found.append(
-            (
-                'table',
-                'All detectors on all sets',
-                '<p>Bold is the best of a column. AUROC below 50 % is orange, with ⇅ where the '
-                'score looks sign-flipped. Click a column to sort by it, a detector to mark it '
-                'in every chart.</p>' + heat_table(standings),
-                [],
+            Section(
+                'summary',
+                'Summary',
+                'summary.html',
+                {
+                    'winners': winners(standings),
+                    'close': CLOSE,
+                    'flipped': flipped_sets(standings),
+                },
             )
         )
-    anchors = {one['name']: f'set-{index}' for index, one in enumerate(standings.table['sets'])}
-    for index, (group, sets) in enumerate(standings.groups.items()):
-        cards = ''.join(
-            f'<article id="{anchors[one["name"]]}"><h3>{escape(one["title"])} '
-            f'<code>{escape(one["name"])}</code></h3><p class="faint">{escape(one["protocol"])} '
-            f'({_count(one)})</p>'
-            f'{set_card(standings, one, curves.get(one["name"], {}), hues[group])}</article>'
-            for one in sets
+        if charts := cost_charts(standings, hues):
+            found.append(Section('cost', 'Quality against cost', 'cost.html', charts))
+        found.append(
+            Section('table', 'All detectors on all sets', 'all.html', heat_table(standings))
         )
-        parts = [(anchors[one['name']], one['name']) for one in sets]
-        found.append((f'group-{index}', group_title(group), cards, parts))
-    found.append(
-        (
-            'segmentation',
-            'Segmentation under attack',
-            segmentation(standings.table['segmentation']),
-            [],
+    anchors = {one.name: f'set-{index}' for index, one in enumerate(sets)}
+    for index, (group, own) in enumerate(standings.groups.items()):
+        cards = [
+            set_card(standings, one, anchors[one.name], curves.get(one.name, {}), hues[group])
+            for one in own
+        ]
+        parts = {anchors[one.name]: one.name for one in own}
+        found.append(Section(f'group-{index}', group_title(group), 'sets.html', cards, parts))
+    if comparison.segmentation:
+        found.append(
+            Section(
+                'segmentation',
+                'Segmentation under attack',
+                'segmentation.html',
+                comparison.segmentation,
+            )
         )
-    )
     for kind, (heading, text) in PANELS.items():
-        rows = panel_figures([panel for panel in panels if panel.kind == kind])
-        found.append((kind, heading, rows and f'<p>{text}</p>{rows}', []))
-    found.append(('detectors', 'Detectors', detector_table(standings), []))
-    found.append(('protocol', 'Protocol', MEANINGS + protocol_table(standings), []))
-    return [section for section in found if section[2]]
-
-
-def _cost(standings: Standings, hues: Mapping[str, Mapping[str, int]]) -> str:
-    charts = cost(standings, hues)
-    return charts and (
-        '<p>Up and left is better; the dotted line joins the detectors that no other one beats in '
-        'both. A ring cannot be exported to an engine. Milliseconds include the watched network. '
-        'Both axes are logarithmic: equal steps up halve what is missing to 100 %.</p>' + charts
-    )
-
-
-def _count(one: Mapping[str, Any]) -> str:
-    frames = f'{one["frames"]} frames'
-    return f'{frames}, {one["normal_frames"]} normal frames' if one['normal_frames'] else frames
-
-
-def _contents(sections: Sequence[Section]) -> str:
-    items = []
-    for anchor, heading, _, parts in sections:
-        inner = ''.join(f'<li><a href="#{part}">{escape(text)}</a></li>' for part, text in parts)
-        items.append(
-            f'<li><a href="#{anchor}">{escape(heading)}</a>'
-            f'{f"<ul>{inner}</ul>" if inner else ""}</li>'
-        )
-    return f'<ul>{"".join(items)}</ul>'
-
-
-def _header(standings: Standings) -> str:
-    table = standings.table
-    network = table['network']
-    rows, columns = network['size'][1], network['size'][0]
-    counts = (
-        f'{len(standings.detectors)} detectors on {sum(map(len, standings.groups.values()))} sets'
-    )
-    facts = {
-        'Watched network': f'{network["architecture"]}, {len(network["classes"])} classes',
-        'Weights': network['weights'],
-        'Frames': f'{columns} × {rows}',
-        'Network alone': f'{three_digits(network["ms"])} ms per frame',
-        'Device': network['device'],
-        'Made': f'{table["created"]}, version {table["version"]}',
-    }
-    items = ''.join(
-        f'<div><dt>{name}</dt><dd>{escape(str(fact))}</dd></div>' for name, fact in facts.items()
-    )
-    return (
-        f'<p class="over">Detectors of the unknown, compared</p><h1>{escape(table["title"])}</h1>'
-        f'<p class="lead">{counts}.</p><dl>{items}</dl>'
-    )
+        if rows := [panel for panel in panels if panel.kind == kind]:
+            found.append(Section(kind, heading, 'images.html', {'text': text, 'rows': rows}))
+    found.append(Section('detectors', 'Detectors', 'detectors.html', comparison.detectors))
+    found.append(Section('protocol', 'Protocol', 'protocol.html', sets))
+    return found

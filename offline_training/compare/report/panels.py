@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from ros2_ood_monitor.pages.images import ImageRow
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
-    """Images side by side: a frame, its truth and maps, or a frame and its attacks."""
+class Panel(ImageRow):
+    """A frame with its truth and maps, or a frame and its attacks."""
 
-    title: str
-    """May be empty where the images' own labels say all."""
-    caption: str
     kind: Literal['attacks', 'best', 'worst']
-    images: list[tuple[str, NDArray[np.uint8]]]
-    """Each with its label: uint8 (H, W, 3) in 0..255, RGB."""
+    """The section it stands in."""

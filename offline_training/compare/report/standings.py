@@ -1,12 +1,11 @@
-"""Who did how well: look-ups, means and orders over a comparison table."""
+"""Who did how well: means and orders over the results of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
-from offline_training.compare.report.formatting import finite, percent
+from offline_training.compare.results import Comparison, SetFacts
 
 GROUPS = {
     'pixel': 'Unknown objects, per pixel',
@@ -36,86 +35,54 @@ COLOURED = 6
 HUES = 8
 """Colours there are."""
 
+Sets = Sequence[SetFacts]
+
 
 class Standings:
-    """The table of a comparison, as reports ask for it.
+    """The results of a comparison, as reports ask for them."""
 
-    `table` is what `table.json` holds. Missing, NaN and infinite measures count as not measured.
-    """
-
-    def __init__(self, table: Mapping[str, Any]):
-        self.table = table
-        self.detectors: dict[str, Mapping[str, Any]] = {
-            row['name']: row for row in table['detectors']
+    def __init__(self, comparison: Comparison):
+        self.comparison = comparison
+        self.detectors = {one.name: one for one in comparison.detectors}
+        self.results = {(one.detector, one.set_name): one for one in comparison.results}
+        measured = {one.set_name for one in comparison.results}
+        sets = [one for one in comparison.sets if one.name in measured]
+        present = {one.group for one in sets}
+        order = dict.fromkeys([*GROUPS, *(one.group for one in sets)])
+        self.groups: dict[str, Sets] = {
+            group: [one for one in sets if one.group == group]
+            for group in order
+            if group in present
         }
-        self.results: dict[tuple[str, str], Mapping[str, Any]] = {
-            (row['detector'], row['set']): row for row in table['results']
-        }
-        self.groups: dict[str, list[Mapping[str, Any]]] = {}
         """Sets with at least one result, by group."""
-        measured = {row['set'] for row in table['results']}
-        present = [one['group'] for one in table['sets'] if one['name'] in measured]
-        for group in [*GROUPS, *present]:
-            if group in present:
-                self.groups[group] = [
-                    one
-                    for one in table['sets']
-                    if one['group'] == group and one['name'] in measured
-                ]
 
-    def measure(self, detector: str, set_name: str, measure: str) -> float | None:
-        """Return a measure in 0..1, or None."""
-        row = self.results.get((detector, set_name))
-        return finite(row['measures'].get(measure)) if row else None
+    def measure(self, detector: str, one: SetFacts, measure: str) -> float | None:
+        """Return a measure in 0..1 on a set."""
+        result = self.results.get((detector, one.name))
+        return result.measures.get(measure) if result else None
 
-    def interval(self, detector: str, set_name: str, measure: str) -> Any:
-        """Return [low, high] in 0..1, or None."""
-        row = self.results.get((detector, set_name))
-        return row['intervals'].get(measure) if row else None
-
-    def mean(self, detector: str, group: str, measure: str) -> float | None:
-        """Return the mean over all sets of a group; None unless every set was measured.
+    def mean(self, detector: str, sets: Sets, measure: str) -> float | None:
+        """Return the mean over sets; None unless every set was measured.
 
         A mean over the sets that a detector happens to have would reward leaving out hard ones.
         """
-        values = [self.measure(detector, one['name'], measure) for one in self.groups[group]]
-        known = [value for value in values if value is not None]
-        return fmean(known) if len(known) == len(values) else None
+        known = self._known(detector, sets, measure)
+        return fmean(known) if len(known) == len(sets) else None
 
-    def milliseconds(self, detector: str) -> float | None:
-        """Return milliseconds per frame, watched network included."""
-        return finite(self.detectors[detector]['ms'])
-
-    def ranked(self, group: str) -> list[str]:
-        """Return the detectors measured in a group, best mean AUROC first.
+    def ranked(self, sets: Sets) -> list[str]:
+        """Return the detectors measured on any of the sets, best mean AUROC first.
 
         Those without a result on some set follow after all others.
         """
-
-        def order(name: str) -> tuple[int, float]:
-            values = [self.measure(name, one['name'], 'auroc') for one in self.groups[group]]
-            known = [value for value in values if value is not None]
-            return len(values) - len(known), -fmean(known)
-
-        names = {one['name'] for one in self.groups[group]}
+        known = {name: self._known(name, sets, 'auroc') for name in self.detectors}
         return sorted(
-            (
-                name
-                for name in self.detectors
-                if any(self.measure(name, one, 'auroc') is not None for one in names)
-            ),
-            key=order,
+            (name for name in known if known[name]),
+            key=lambda name: (len(sets) - len(known[name]), -fmean(known[name])),
         )
-
-    def ranked_on(self, set_name: str) -> list[str]:
-        """Return the detectors measured on a set, highest AUROC first."""
-        values = {name: self.measure(name, set_name, 'auroc') for name in self.detectors}
-        known = {name: value for name, value in values.items() if value is not None}
-        return sorted(known, key=lambda name: -known[name])
 
     def flipped(self) -> list[tuple[str, str]]:
         """Return (detector, set) of every score that looks sign-flipped."""
-        return [key for key, row in self.results.items() if row.get('flipped')]
+        return [key for key, result in self.results.items() if result.flipped]
 
     def hues(self) -> dict[str, dict[str, int]]:
         """Return per group the colour numbers of its best detectors.
@@ -124,8 +91,8 @@ class Standings:
         """
         kept: dict[str, int] = {}
         chosen = {}
-        for group in self.groups:
-            best = self.ranked(group)[:COLOURED]
+        for group, sets in self.groups.items():
+            best = self.ranked(sets)[:COLOURED]
             hues: dict[str, int] = {}
             for name in sorted(best, key=lambda name: name not in kept):
                 free = [hue for hue in range(HUES) if hue not in hues.values()]
@@ -135,6 +102,10 @@ class Standings:
                 kept.setdefault(name, hues[name])
             chosen[group] = {name: hues[name] for name in best}
         return chosen
+
+    def _known(self, detector: str, sets: Sets, measure: str) -> list[float]:
+        values = [self.measure(detector, one, measure) for one in sets]
+        return [value for value in values if value is not None]
 
 
 def group_title(group: str) -> str:
@@ -154,8 +125,6 @@ def headline(group: str) -> tuple[str, str, str]:
 
 def best_of(values: Mapping[str, float | None], measure: str) -> set[str]:
     """Return the names with the best value, as it is printed: equal tenths of a percent tie."""
-    known = {name: float(percent(value)) for name, value in values.items() if value is not None}
-    if not known:
-        return set()
-    best = (max if MEASURES[measure][1] else min)(known.values())
+    known = {name: round(100 * value, 1) for name, value in values.items() if value is not None}
+    best = (max if MEASURES[measure][1] else min)(known.values(), default=None)
     return {name for name, value in known.items() if value == best}

@@ -1,22 +1,18 @@
-"""The frame of an inline SVG chart: scales, grid, ticks and paths.
-
-Colours and fonts come from the page's style sheet by class name, so a chart follows the reader's
-light or dark scheme.
-"""
+"""From values to places in a chart's view box, and paths without needless points."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
+
+from ros2_ood_monitor.pages.numbers import coordinate
 
 TOLERANCE = 0.25
 """How far a drawn curve may be from its points, in units of the view box."""
-
-Ticks = Sequence[tuple[float, str]]
 
 
 @dataclass(frozen=True)
@@ -50,55 +46,10 @@ class Axes:
     def path(self, points: Iterable[Sequence[float]]) -> str:
         """Return the `d` of a path through the points, without those that change nothing."""
         places = np.array([self.at(x, y) for x, y in points], dtype=np.float64)
-        return 'M' + 'L'.join(f'{number(x)} {number(y)}' for x, y in simplified(places))
-
-    def svg(
-        self,
-        content: str,
-        label: str,
-        x_ticks: Ticks,
-        y_ticks: Ticks,
-        x_label: str = '',
-        y_label: str = '',
-    ) -> str:
-        """Return the chart as an `svg` element; `label` is what a screen reader says."""
-        left, top, right, bottom = self.box
-        parts = []
-        for value, text in y_ticks:
-            _, y = self.at(self.x[0], value)
-            parts.append(f'<path class="grid" d="M{number(left)} {number(y)}H{number(right)}"/>')
-            parts.append(
-                f'<text class="tick end" x="{number(left - 7)}" y="{number(y + 4)}">{text}</text>'
-            )
-        for value, text in x_ticks:
-            x, _ = self.at(value, self.y[0])
-            parts.append(f'<path class="grid" d="M{number(x)} {number(top)}V{number(bottom)}"/>')
-            parts.append(
-                f'<text class="tick mid" x="{number(x)}" y="{number(bottom + 17)}">{text}</text>'
-            )
-        if x_label:
-            parts.append(
-                f'<text class="axis mid" x="{number((left + right) / 2)}" '
-                f'y="{number(self.height - 5)}">{escape(x_label)}</text>'
-            )
-        if y_label:
-            parts.append(
-                f'<text class="axis mid" transform="translate(13 {number((top + bottom) / 2)})'
-                f'rotate(-90)">{escape(y_label)}</text>'
-            )
-        return (
-            f'<svg viewBox="0 0 {number(self.width)} {number(self.height)}" role="img" '
-            f'aria-label="{escape(label)}">{"".join(parts)}{content}</svg>'
-        )
+        return 'M' + 'L'.join(f'{coordinate(x)} {coordinate(y)}' for x, y in simplified(places))
 
 
-def number(value: float) -> str:
-    """Return a coordinate with one decimal at most."""
-    text = f'{value:.1f}'
-    return text[:-2] if text.endswith('.0') else text
-
-
-def simplified(points: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
+def simplified(points: NDArray[np.float64], tolerance: float = TOLERANCE) -> NDArray[np.float64]:
     """Return the points (M, 2) that keep a curve (N, 2) within `tolerance`.
 
     Ramer 1972; Douglas & Peucker 1973.

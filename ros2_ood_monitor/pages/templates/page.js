@@ -40,16 +40,16 @@ for (const table of document.querySelectorAll('table.sortable')) {
     head.addEventListener('keydown', event => { if (event.key === 'Enter') sort(); });
   });
 }
-// Mark: a click on a detector's row, name or curve marks it everywhere.
+// Mark: a click on a named row, curve, dot or label marks that name everywhere.
 document.addEventListener('click', event => {
-  const one = event.target.closest('[data-detector]');
+  const one = event.target.closest('[data-name]');
   if (!one) return;
-  const name = one.dataset.detector;
+  const name = one.dataset.name;
   const marked = one.classList.contains('marked');
   document.querySelectorAll('.marked').forEach(other => other.classList.remove('marked'));
   if (marked) return;
-  for (const other of document.querySelectorAll('[data-detector]')) {
-    if (other.dataset.detector === name) other.classList.add('marked');
+  for (const other of document.querySelectorAll('[data-name]')) {
+    if (other.dataset.name === name) other.classList.add('marked');
   }
 });
 // Enlarge: a click on a row of images makes them as wide as the page.
