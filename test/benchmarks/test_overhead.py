@@ -71,6 +71,7 @@ def enet_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_against_torch_eager(enet_bundle: Path) -> None:
     figures = bench(enet_bundle, against='torch-eager', frames=7)
     stages = figures['stages']
@@ -80,6 +81,7 @@ def test_against_torch_eager(enet_bundle: Path) -> None:
     assert ratio < 1
 
 
+@pytest.mark.slow
 def test_the_torch_program_times_itself(enet_bundle: Path) -> None:
     image = np.zeros((48, 64, 3), np.uint8)
     with torch_eager(enet_bundle, threads=1) as segment:
@@ -89,6 +91,7 @@ def test_the_torch_program_times_itself(enet_bundle: Path) -> None:
         assert 0 < milliseconds <= (time.perf_counter() - started) * 1e3
 
 
+@pytest.mark.slow
 def test_an_architecture_that_torch_does_not_have(tiny_bundle: Path) -> None:
     pytest.importorskip('torch')
     with pytest.raises(EngineError, match=r"torch-eager cannot run .*'tiny' is not one of"):

@@ -273,6 +273,7 @@ def test_what_all_results_rest_on_may_not_change(copied, data_root, capsys, chan
     assert f'another {key}' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kind', 'settings', 'changes'),
     [

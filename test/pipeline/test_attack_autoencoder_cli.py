@@ -101,6 +101,7 @@ def report(weights, attacker, output, *words):
     )
 
 
+@pytest.mark.slow
 def test_a_trained_attacker_is_reported_with_bars(weights, tmp_path, capsys):
     assert attack(weights, tmp_path) == 0
     record = json.loads((tmp_path / 'training.json').read_text())
@@ -155,6 +156,7 @@ def without_onnx(monkeypatch):
     monkeypatch.setattr(attack_autoencoder, 'export_attacker', lambda *_: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('without_onnx')
 def test_alternate_training_writes_the_hardened_victim(weights, tmp_path):
     before = weights.read_bytes()
@@ -206,6 +208,7 @@ def test_apply_redraws_rgb_images_at_their_own_size(tmp_path, capsys):
     assert not torch.equal(channels_reversed(attacker).encode.weight, attacker.encode.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('without_onnx')
 def test_resume_reads_what_is_done_and_refuses_another_aim(weights, tmp_path, monkeypatch, capsys):
     assert attack(weights, tmp_path) == 0

@@ -76,6 +76,7 @@ def run(data: Path, *words: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_noise_is_told_from_colours_and_nothing_is_done_twice(data, capsys, monkeypatch):
     assert run(data) == 0
     table = json.loads((data / 'out' / 'table.json').read_text())

@@ -28,6 +28,7 @@ def run(output, *words):
     return train.main([*TINY, '--output', str(output), '--stages', 'backbone', *words])
 
 
+@pytest.mark.slow
 def test_a_tiny_training_writes_weights_that_evaluate(tmp_path, capsys):
     assert run(tmp_path) == 0
     facts = json.loads((tmp_path / 'backbone.json').read_text())
@@ -45,6 +46,7 @@ def test_a_tiny_training_writes_weights_that_evaluate(tmp_path, capsys):
     assert report['protocol'] == 'void_as_false_positive'
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_continues_to_the_same_weights(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr('offline_training.segmentation.trainer.CHECKPOINT_SECONDS', 0.0)
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'

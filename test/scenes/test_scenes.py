@@ -58,6 +58,7 @@ def in_new_process(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_shapes_and_values(stills: list[SceneFrame]) -> None:
     for frame in stills:
         assert frame.image.shape == (180, 240, 3)
@@ -122,6 +123,7 @@ def test_same_in_another_process(generator: SceneGenerator) -> None:
     assert in_new_process(code) == digest([generator.scene(7), *clip])
 
 
+@pytest.mark.slow
 def test_every_kind_is_the_same_in_another_process() -> None:
     code = (
         'import sys; sys.path.insert(0, "test/scenes")\n'

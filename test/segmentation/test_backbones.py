@@ -26,11 +26,6 @@ ARCHITECTURES = [
     pytest.param(name, marks=pytest.mark.slow if name.startswith('deeplab') else ())
     for name in sorted(BACKBONES)
 ]
-# An export takes many seconds: that with unpooling always, the others when all runs.
-EXPORTED = [
-    pytest.param(name, marks=() if name == 'enet' else pytest.mark.slow)
-    for name in sorted(BACKBONES)
-]
 
 # Channels and stride; sizes are rounded down, but up in a ResNet.
 ESPNET = {'level1': (19, 2), 'level2': (131, 4), 'level3': (256, 8), 'decoder': (CLASSES, 2)}
@@ -150,7 +145,8 @@ def test_every_parameter_is_trained(architecture):
     assert not [n for n, p in network.named_parameters() if p.grad is None]
 
 
-@pytest.mark.parametrize('architecture', EXPORTED)
+@pytest.mark.slow
+@pytest.mark.parametrize('architecture', sorted(BACKBONES))
 def test_exports_where_it_says_so(architecture, tmp_path):
     network = build(architecture)
     x = image(40, 48)

@@ -44,10 +44,12 @@ def doubled(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_same_function_passes(doubled):
     assert check_parity(doubled, Affine(2.0), [FEED]) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('module', 'message'),
     [
