@@ -36,6 +36,9 @@ EXTRA_OF_MODULE = {
     'torchvision': 'training',
     'onnx': 'training',
     'jsonargparse': 'training',
+    'msgspec': 'training',
+    'jinja2': 'pages',
+    'markupsafe': 'pages',
     'sklearn': 'training',
 }
 """Which pip extra brings a module that may be absent."""

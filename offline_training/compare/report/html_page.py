@@ -22,9 +22,12 @@ from ros2_ood_monitor.pages.builder import Page, Section, render
 from ros2_ood_monitor.pages.numbers import three_digits
 
 PANELS = {
-    'attacks': ('Attacks', 'One frame, perturbed and attacked, and what the network sees.'),
+    'attacks': ('Attacks', 'One frame, perturbed and attacked, and how the network segments it.'),
     'best': ('Best frames', 'Where the maps show the unknown most clearly.'),
-    'worst': ('Worst frames', 'Where the maps fail: read these before trusting a number above.'),
+    'worst': (
+        'Worst frames',
+        'Where the maps fail; look at these before you trust a number above.',
+    ),
 }
 
 
@@ -55,8 +58,8 @@ def report_html(
     network = comparison.network
     sets = list(chain.from_iterable(standings.groups.values()))
     page = Page(
-        title=f'Detectors of the unknown: {comparison.title}',
-        over='Detectors of the unknown, compared',
+        title=f'Anomaly detectors: {comparison.title}',
+        over='Comparison of anomaly detectors',
         heading=comparison.title,
         lead=f'{len(standings.detectors)} detectors on {len(sets)} sets.',
         facts={

@@ -110,14 +110,17 @@ def winners(standings: Standings) -> list[Winner]:
 
 
 def _cheaper(best: Rated, others: Iterable[Rated]) -> Rated | None:
-    def close(other: Rated) -> bool:
-        pair = (best.auroc, other.auroc, best.facts.ms, other.facts.ms)
-        if None in pair:
-            return False
-        top, own, cost, less = pair
-        return top - own <= CLOSE and less < 0.9 * cost  # type: ignore[operator]
-
-    return min(filter(close, others), key=lambda other: other.facts.ms or 0, default=None)
+    if best.auroc is None or best.facts.ms is None:
+        return None
+    close = {
+        other: other.facts.ms
+        for other in others
+        if other.auroc is not None
+        and best.auroc - other.auroc <= CLOSE
+        and other.facts.ms is not None
+        and other.facts.ms < 0.9 * best.facts.ms
+    }
+    return min(close, key=close.__getitem__, default=None)
 
 
 def cost_charts(standings: Standings, hues: Mapping[str, Mapping[str, int]]) -> dict[str, Chart]:
@@ -152,6 +155,7 @@ def set_card(
         for key in ('auroc', 'aupr_anomaly')
     )
     own = {name: hue for name, hue in shown.items() if name in drawn}
+    top = [name for name in order if name in shown]
     charts = {
         'ROC, AUROC in %': roc_chart(drawn, areas, own),
         'PR, AP in %': pr_chart(drawn, precisions, own),
@@ -162,11 +166,11 @@ def set_card(
         kinds,
         charts if drawn else {},
         shown,
-        _measures(standings, facts, [n for n in order if n in shown], headline(facts.group), ()),
+        _measures(standings, facts, top, headline(facts.group), ()),
         [
             NamedChart(name, areas[name], histogram_chart(one.histogram))
             for name, one in drawn.items()
-            if name in shown
+            if name in top
         ],
         [
             NamedChart(
