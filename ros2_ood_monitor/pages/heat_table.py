@@ -35,8 +35,10 @@ class HeatColumn:
 class HeatTable:
     """What `heat.html` draws; `notes` is a plain column behind the names."""
 
+    anchor: str
+    """Unlike that of any other table or section of the page."""
     choices: Sequence[str]
-    """Names of the values in each cell; the first is shown until another is chosen."""
+    """Names of the values in each cell, three at most; the first is shown at first."""
     name_label: str
     note_label: str
     notes: Mapping[str, str]

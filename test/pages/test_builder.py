@@ -67,7 +67,7 @@ def everything(text: str) -> Page:
             text,
             text,
         ),
-        'heat': HeatTable([text, text], text, text, {text: text}, {text: [heat]}),
+        'heat': HeatTable('heat', [text, text], text, text, {text: text}, {text: [heat]}),
         'bars': {text: 0.5},
         'rows': [ImageRow(text, text, [(text, np.zeros((4, 4, 3), np.uint8))])],
     }

@@ -40,7 +40,7 @@ def heat_table(standings: Standings) -> HeatTable:
             columns.insert(0, HeatColumn('mean', '', _cells(standings, names, sets)))
         groups[group_title(group)] = columns
     notes = {name: three_digits(standings.detectors[name].ms) for name in names}
-    return HeatTable(('AUROC', 'AP', 'FPR95'), 'Detector', 'ms', notes, groups)
+    return HeatTable('show', ('AUROC', 'AP', 'FPR95'), 'Detector', 'ms', notes, groups)
 
 
 def _overall(standings: Standings, name: str) -> tuple[int, float]:
