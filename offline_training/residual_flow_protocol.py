@@ -37,7 +37,6 @@ from offline_training.detectors.residual_flow.residual_flow import ResidualFlow
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import (
     StorageError,
-    keep_settings,
     read_tensors,
     write_json,
     write_tensors,
@@ -52,6 +51,7 @@ from offline_training.segmentation.backbones.classifiers import (
 from offline_training.watched.base import Watched
 from offline_training.watched.config import InputConfig
 from offline_training.watched.normalization import Normalize
+from ros2_ood_monitor.bundle.store import Entry
 
 SIDE = 32
 PADDING = 4
@@ -131,7 +131,7 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     Raises:
         DataError: a data set is missing or damaged.
-        StorageError: `output` was filled with other settings.
+        FloatingPointError: the classifier diverged.
     """
     device = choose_device(options.device)
     test = {
@@ -140,21 +140,20 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
     }
     dataset = TorchvisionSet(options.inside, options.data_dir, 'train')
     train = read_frames(dataset, options.images)
-    settings = {
+    settings: dict[str, Any] = {
         'inside': options.inside,
         'network': options.network,
         'epochs': options.epochs,
         'batch_size': options.batch_size,
         'images': options.images,
         'seed': options.seed,
-        'magnitudes': options.magnitudes,
     }
-    keep_settings(options.output / 'settings.json', settings, 'a comparison')
     torch.manual_seed(options.seed)
     network = build_classifier(options.network, len(dataset.class_names)).to(device)
     normalize = Normalize(InputConfig(SIDE, SIDE, 'rgb', MEAN, STD)).to(device)
     weights = options.output / 'classifier.safetensors'
-    if weights.is_file():
+    trained = Entry(options.output, 'classifier', settings)
+    if trained.why_not() is None:
         network.load_state_dict(read_tensors(weights))
     else:
         train_classifier(
@@ -169,8 +168,9 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
             console,
         )
         write_tensors(weights, network.state_dict())
+        trained.record(files=[weights])
     watched = Watched(network, normalize, len(dataset.class_names))
-    detectors = _fitted(watched, train, options.magnitudes, options.output, console)
+    detectors = _fitted(watched, train, options, trained.digest(), console)
     scores = {
         name: {
             set_name: _scores(detector, watched, frames, options.batch_size)
@@ -180,6 +180,7 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
     }
     table = {
         **settings,
+        'magnitudes': options.magnitudes,
         'accuracy': _accuracy(watched, test[options.inside], options.batch_size),
         'protocol': 'TNR95, AUIN: positive = inside; AUOUT: positive = outside; test images of '
         'both; nothing is chosen on outside',
@@ -195,19 +196,23 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
 
 
 def _fitted(
-    watched: Watched, frames: Frames, magnitudes: Sequence[float], output: Path, console: Console
+    watched: Watched,
+    frames: Frames,
+    options: argparse.Namespace,
+    classifier: str,
+    console: Console,
 ) -> dict[str, Detector]:
     found: dict[str, Detector] = {}
     for kind in DETECTORS:
-        path = output / f'{kind.name}.safetensors'
-        if path.is_file():
-            found[kind.name] = kind.load(path).to(watched.device)
-            continue
-        console.print(f'fitting {kind.name}')
-        settings = {} if kind is MaxSoftmax else {'magnitudes': magnitudes}
-        detector = kind(**settings).fit(watched, frames).eval()
-        detector.save(path)
-        found[kind.name] = detector
+        settings = {} if kind is MaxSoftmax else {'magnitudes': options.magnitudes}
+        properties = {**settings, 'classifier': classifier, 'images': options.images}
+        entry = Entry(options.output, kind.name, properties)
+        path = options.output / f'{kind.name}.safetensors'
+        if (reason := entry.why_not()) is not None:
+            console.print(f'fitting {kind.name}: {reason}')
+            kind(**settings).fit(watched, frames).eval().save(path)
+            entry.record(files=[path])
+        found[kind.name] = kind.load(path).to(watched.device)
     return found
 
 

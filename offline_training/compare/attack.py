@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -33,10 +31,10 @@ from offline_training.attacks.universal import (
     save_perturbation,
     universal_perturbation,
 )
-from offline_training.data.frames import Frames
+from offline_training.compare.experiment import Experiment
+from offline_training.compare.source import Source
 from offline_training.learning.settings import ConfigError
-from offline_training.pipeline.config import Config
-from offline_training.watched.base import Watched
+from ros2_ood_monitor.bundle.store import Entry
 
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """Images float32 (B, 3, H, W) in 0..255 and labels int64 (B, H, W) to attacked images."""
@@ -46,13 +44,11 @@ Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 class Victim:
     """What an attacker knows of the network that is watched."""
 
-    watched: Watched
-    config: Config
-    class_names: Sequence[str]
-    train: Callable[[], Frames]
-    """Reads the normal frames that an attack may learn from."""
-    val: Callable[[], Frames]
-    """Reads the normal frames on which the best state of an attack is chosen."""
+    experiment: Experiment
+    train: Source
+    """Normal images that an attack may learn from."""
+    val: Source
+    """Normal images on which the best state of an attack is chosen."""
     folder: Path
     """Where an attack keeps what it learns once."""
     name: str
@@ -60,7 +56,7 @@ class Victim:
 
 
 def _gradient_sign(victim: Victim, settings: Mapping[str, Any]) -> Attack:
-    segment = channels_first(victim.watched)
+    segment = channels_first(victim.experiment.watched)
     epsilon, steps, target = _take(settings, epsilon=8.0, steps=1, target=None)
     wanted = None if target is None else _class_index(victim, target)
 
@@ -74,7 +70,7 @@ def _gradient_sign(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 
 
 def _pgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
-    segment = channels_first(victim.watched)
+    segment = channels_first(victim.experiment.watched)
     epsilon, steps = _take(settings, epsilon=8.0, steps=10)
     return lambda images, labels, generator: pgd(
         segment, images, labels, epsilon, steps, generator
@@ -82,7 +78,7 @@ def _pgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 
 
 def _cospgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
-    segment = channels_first(victim.watched)
+    segment = channels_first(victim.experiment.watched)
     epsilon, steps = _take(settings, epsilon=8.0, steps=10)
     return lambda images, labels, generator: cospgd(
         segment, images, labels, epsilon, steps, generator
@@ -90,7 +86,7 @@ def _cospgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 
 
 def _local(victim: Victim, settings: Mapping[str, Any]) -> Attack:
-    segment = channels_first(victim.watched)
+    segment = channels_first(victim.experiment.watched)
     epsilon, name = _take(settings, epsilon=16.0, name='min_random_patch')
     if name not in LOCAL_ATTACKS:
         raise ConfigError(
@@ -103,23 +99,24 @@ def _local(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 
 def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     epsilon, steps, batch = _take(settings, epsilon=10.0, steps=80, batch=4)
-    path = _learnt(victim, {'epsilon': epsilon, 'steps': steps, 'batch': batch})
+    learnt, path = _learnt(
+        victim, 'universal', {'epsilon': epsilon, 'steps': steps, 'batch': batch}
+    )
 
     @cache
     def delta() -> Tensor:
-        if not path.is_file():
-            save_perturbation(
-                path,
-                universal_perturbation(
-                    channels_first(victim.watched.features),
-                    data_prior(batch, victim.train().images),
-                    epsilon,
-                    steps,
-                    torch.Generator().manual_seed(victim.seed),
-                    learning_rate=0.05 * epsilon,
-                    device=victim.watched.device,
-                ),
+        if learnt.why_not() is not None:
+            found = universal_perturbation(
+                channels_first(victim.experiment.watched.features),
+                data_prior(batch, victim.train.frames().images),
+                epsilon,
+                steps,
+                torch.Generator().manual_seed(victim.seed),
+                learning_rate=0.05 * epsilon,
+                device=victim.experiment.watched.device,
             )
+            save_perturbation(path, found)
+            learnt.record(files=[path])
         return load_perturbation(path)
 
     return lambda images, labels, generator: perturbed(images, delta())
@@ -128,33 +125,34 @@ def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     psnr, steps, width = _take(settings, psnr=30.0, steps=400, width=8)
     asked = AttackSettings(psnr=psnr, steps=steps, width=width, seed=victim.seed)
-    path = _learnt(victim, asdict(asked))
+    learnt, path = _learnt(victim, 'autoencoder', asdict(asked))
 
     @cache
     def attacker() -> MaliciousAutoencoder:
-        order = victim.config.input.color_order
-        if not path.is_file():
+        order = victim.experiment.config.input.color_order
+        if learnt.why_not() is not None:
             training = AutoencoderTraining(
-                victim.watched,
-                victim.train(),
-                victim.val(),
+                victim.experiment.watched,
+                victim.train.frames(),
+                victim.val.frames(),
                 asked,
                 path.with_suffix('.pt'),
             )
             console = Console(stderr=True)
             # A frame is waiting under the bar of its source: two bars at once would overwrite.
-            learnt = training.run(Progress(console=console, disable=True))
+            trained = training.run(Progress(console=console, disable=True))
             if not training.keeps_psnr:
                 console.print(
                     f'warning: {victim.name} does not keep {psnr:g} dB on val; give it more steps'
                 )
-            save_attacker(path, in_color_order(learnt.cpu(), order))
-        return in_color_order(load_attacker(path), order).to(victim.watched.device)
+            save_attacker(path, in_color_order(trained.cpu(), order))
+            learnt.record(files=[path])
+        return in_color_order(load_attacker(path), order).to(victim.experiment.watched.device)
 
     def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        learnt = attacker()  # trains at the first call, so gradients must be on
+        redraw = attacker()  # trains at the first call, so gradients must be on
         with torch.no_grad():
-            redrawn: Tensor = learnt(images)
+            redrawn: Tensor = redraw(images)
         return redrawn
 
     return attack
@@ -169,21 +167,27 @@ ATTACKS: dict[str, Callable[[Victim, Mapping[str, Any]], Attack]] = {
     'autoencoder': _autoencoder,
 }
 """What prepares each kind of attack, quickly; long work waits for the first frame."""
+LEARNT_FROM = {'universal': ('train',), 'autoencoder': ('train', 'val')}
+"""Sources of a `Victim` that an attack learns from; the others learn nothing."""
 
 
-def _learnt(victim: Victim, settings: Mapping[str, Any]) -> Path:
-    """Return the file of what an attack learns with these settings, and of no others."""
-    text = json.dumps({**settings, 'seed': victim.seed}, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return victim.folder / f'{victim.name}_{digest}.safetensors'
+def _learnt(victim: Victim, kind: str, settings: Mapping[str, Any]) -> tuple[Entry, Path]:
+    """Return the entry and the file of what an attack learns once; others stay beside it."""
+    properties = {
+        **settings,
+        'seed': victim.seed,
+        'watched': victim.experiment.properties,
+        **{name: getattr(victim, name).properties for name in LEARNT_FROM[kind]},
+    }
+    entry = Entry(victim.folder, victim.name, properties, variants=True)
+    return entry, victim.folder / f'{entry.name}.safetensors'
 
 
 def _class_index(victim: Victim, name: str) -> int:
-    if name not in victim.class_names:
-        raise ConfigError(
-            f'an attack aims at {name!r}, but the classes are {", ".join(victim.class_names)}'
-        )
-    return list(victim.class_names).index(name)
+    names = list(victim.experiment.class_names)
+    if name not in names:
+        raise ConfigError(f'an attack aims at {name!r}, but the classes are {", ".join(names)}')
+    return names.index(name)
 
 
 def _take(settings: Mapping[str, Any], **defaults: Any) -> tuple[Any, ...]:

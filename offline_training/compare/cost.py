@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -11,40 +12,59 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from offline_training.compare.scoring import NETWORK
-from offline_training.compare.sources import Source
+from offline_training.compare.experiment import Experiment
+from offline_training.compare.fitting import Fitted
+from offline_training.compare.source import Source
+from offline_training.compare.stored_scores import NETWORK
 from offline_training.detectors.base import Detector
-from offline_training.learning.store import read_json, write_json
 from offline_training.watched.base import Watched
+from ros2_ood_monitor.bundle.store import Entry
 
 FRAMES = 12
 WARM_UP = 2
 
 
 def measure_cost(
-    detectors: Mapping[str, Detector], watched: Watched, normal: Source, path: Path, bars: Progress
+    fitted: Mapping[str, Fitted],
+    experiment: Experiment,
+    normal: Source,
+    folder: Path,
+    bars: Progress,
 ) -> dict[str, float]:
-    """Return and store the median milliseconds per frame by detector; `network` is without any.
+    """Return the median milliseconds per frame by row; `network` is without any detector.
 
-    One frame at a time in eager torch, as it is scored here; an exported engine is faster.
+    One frame at a time in eager torch, as it is scored here; an exported engine is faster. Times
+    of the same detector, network and device are read back from `folder`.
     """
-    known: dict[str, float] = read_json(path) if path.is_file() else {}
-    frames = [
-        torch.from_numpy(normal.read(index % normal.count).image)[None].to(watched.device)
-        for index in range(WARM_UP + FRAMES)
-    ]
+    watched = experiment.watched
     work: dict[str, Callable[[Tensor], object]] = {NETWORK: watched}
-    for name, detector in detectors.items():
-        work[name] = _scoring(detector, watched)
-    # In turn, so that a machine that slows down slows down all of them.
-    missing = [name for name in work if name not in known]
+    digests = {NETWORK: ''}
+    for name, each in fitted.items():
+        if each.detector is not None:
+            work[name], digests[name] = _scoring(each.detector, watched), each.digest
+    machine = {'device': _device(watched.device), 'threads': torch.get_num_threads()}
+    entries = {
+        name: Entry(
+            folder, name, {'watched': experiment.properties, 'detector': digest, **machine}
+        )
+        for name, digest in digests.items()
+    }
+    missing = [name for name, entry in entries.items() if entry.why_not() is not None]
     times: dict[str, list[float]] = {name: [] for name in missing}
-    for images in bars.track(frames, description='timing'):
+    rounds = bars.track(range(WARM_UP + FRAMES), description='timing') if missing else ()
+    for index in rounds:
+        image = normal.read(index % normal.count).image
+        images = torch.from_numpy(image)[None].to(watched.device)
+        # In turn, so that a machine that slows down slows down all of them.
         for name in missing:
             times[name].append(_milliseconds(work[name], images))
-    known |= {name: statistics.median(own[WARM_UP:]) for name, own in times.items()}
-    write_json(path, known)
-    return known
+    for name, own in times.items():
+        entries[name].record(statistics.median(own[WARM_UP:]))
+    return {name: entry.value() for name, entry in entries.items()}
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
 
 
 def _scoring(detector: Detector, watched: Watched) -> Callable[[Tensor], object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -11,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from offline_training.compare.experiment import Experiment
 from offline_training.compare.report.panels import Panel
 from offline_training.compare.results import Measurement
-from offline_training.compare.scoring import read_predictions, read_scores
-from offline_training.compare.sources import JudgedFrame, Source
+from offline_training.compare.source import Source, SourceFrame
+from offline_training.compare.stored_scores import StoredScores
 from offline_training.compare.truth import IGNORE, Question
-from offline_training.compare.watching import Experiment
 from offline_training.data.base import labels_at_size
 from offline_training.watched.prediction import predict_labels
 
@@ -68,7 +67,7 @@ def extreme_panels(
     source: Source,
     question: Question,
     results: Mapping[str, Measurement],
-    folder: Path,
+    stored: StoredScores,
 ) -> list[Panel]:
     """Show the frames of a set on which its best detector did best and worst.
 
@@ -84,14 +83,14 @@ def extreme_panels(
         for index, value in enumerate(results[ranked[0]].frame_ap)
         if value is not None
     }
-    judged = sorted(precision, key=precision.__getitem__, reverse=True)
-    shown = {name: read_scores(folder, name)[1] for name in ranked[:BEST_DETECTORS]}
-    predictions = read_predictions(folder)
+    counted = sorted(precision, key=precision.__getitem__, reverse=True)
+    shown = {name: stored.maps(source, name) for name in ranked[:BEST_DETECTORS]}
+    predictions = stored.predictions(source)
     panels = []
-    count = min(EXTREMES, len(judged) // 2)
+    count = min(EXTREMES, len(counted) // 2)
     kinds: tuple[tuple[Literal['best', 'worst'], list[int]], ...] = (
-        ('best', judged[:count]),
-        ('worst', judged[::-1][:count]),
+        ('best', counted[:count]),
+        ('worst', counted[::-1][:count]),
     )
     for kind, indices in kinds:
         for index in indices:
@@ -103,8 +102,7 @@ def extreme_panels(
                 ('segmentation', _colors(experiment, labels_at_size(predictions[index], size))),
             ]
             for name, maps in shown.items():
-                if maps is not None:
-                    images.append((name, _heat(maps, index, size)))
+                images.append((name, _heat(maps, index, size)))
             panels.append(
                 Panel(
                     f'{question.name}: {kind}',
@@ -116,7 +114,7 @@ def extreme_panels(
     return panels
 
 
-def _segmented(experiment: Experiment, frame: JudgedFrame) -> UInt8Array:
+def _segmented(experiment: Experiment, frame: SourceFrame) -> UInt8Array:
     watched = experiment.watched
     with torch.inference_mode():
         labels = predict_labels(

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import cv2
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from offline_training.compare.results import (
+    Curves,
+    Histogram,
+    Interval,
+    Measurement,
+    Reliability,
+)
 from offline_training.compare.truth import IGNORE, Question
 from offline_training.data.base import DataError
 from offline_training.measures.bootstrap import IMAGE_CELLS, bootstrap_curve
@@ -34,7 +41,7 @@ Probability = Callable[[Scores], Scores]
 
 def measure_frames(
     question: Question, positive: Scores, negative: Scores, resamples: int, seed: int
-) -> dict[str, Any]:
+) -> Measurement:
     """Return what tells frames (P,) from normal frames (N,).
 
     Where both show the same scenes, intervals are over scenes: a scene that is hard is so twice.
@@ -51,7 +58,8 @@ def measure_frames(
         np.concatenate([positive, negative]),
         np.repeat([True, False], [len(positive), len(negative)]),
     )
-    return _report(question, whole, images, resamples, seed)
+    _require_both_kinds(question, whole)
+    return _measurement(whole, images, resamples, seed)
 
 
 def measure_pixels(
@@ -60,7 +68,7 @@ def measure_pixels(
     calibrate: Probability | None,
     resamples: int,
     seed: int,
-) -> dict[str, Any]:
+) -> Measurement:
     """Return what tells anomalous pixels from normal ones in maps (N, h, w).
 
     `calibrate` turns scores into probabilities of error; without it there is no calibration error.
@@ -80,22 +88,24 @@ def measure_pixels(
             calibration.update(
                 calibrate(scores[counted]), truth[counted] == 0, question.classes[index][counted]
             )
-    report = _report(question, whole, images, resamples, seed)
-    report['frame_ap'] = per_frame
+    _require_both_kinds(question, whole)
+    components, errors, reliability = None, None, None
     if question.heading == 'pixel':
-        report['components'] = _components(question, maps, whole.best_f1_threshold())
+        components = _components(question, maps, whole.best_f1_threshold())
     if calibration is not None:
-        report['calibration'] = {
-            name: None if np.isnan(value) else value
-            for name, value in calibration.report().items()
-        }
+        errors = {name: _nullable(value) for name, value in calibration.report().items()}
         diagram = calibration.reliability()
-        report['curves']['reliability'] = {
-            'confidence': _nullable(diagram.confidence),
-            'accuracy': _nullable(diagram.accuracy),
-            'samples': diagram.samples.tolist(),
-        }
-    return report
+        reliability = Reliability(
+            tuple(map(_nullable, diagram.confidence)),
+            tuple(map(_nullable, diagram.accuracy)),
+            tuple(diagram.samples.tolist()),
+        )
+    return replace(
+        _measurement(whole, images, resamples, seed, reliability),
+        frame_ap=tuple(per_frame),
+        components=components,
+        calibration=errors,
+    )
 
 
 def error_probability(question: Question, maps: Scores, seed: int) -> Probability | None:
@@ -140,36 +150,47 @@ def _full_size(question: Question, maps: Scores) -> Iterator[tuple[Scores, NDArr
         yield np.asarray(scores, dtype=np.float32), truth
 
 
-def _report(
-    question: Question, whole: PixelCurve, images: list[PixelCurve], resamples: int, seed: int
-) -> dict[str, Any]:
+def _require_both_kinds(question: Question, whole: PixelCurve) -> None:
     if not whole.has_both_kinds():
         raise DataError(
             f'{question.name} has no anomalous or no normal samples; take it out of the '
             'configuration, or correct its data'
         )
-    intervals: dict[str, list[float | None]] = {}
+
+
+def _measurement(
+    whole: PixelCurve,
+    images: list[PixelCurve],
+    resamples: int,
+    seed: int,
+    reliability: Reliability | None = None,
+) -> Measurement:
+    intervals: dict[str, Interval] = {}
     if resamples and len(images) > 1:
         found = bootstrap_curve(images, np.random.default_rng(seed), _interval_measures, resamples)
         intervals = {
-            name: _nullable(np.array([each.low, each.high])) for name, each in found.items()
+            name: (_nullable(each.low), _nullable(each.high)) for name, each in found.items()
         }
     # Chance alone puts half of all useless scores below 0.5.
-    highest = intervals.get('auroc', [None, None])[1]
+    highest = intervals.get('auroc', (None, None))[1]
     rates = whole.rates(POINTS)
-    return {
-        'measures': whole.measures(),
-        'intervals': intervals,
-        'flipped': whole.looks_flipped() and (highest is None or highest < SIGN_FLIPPED_BELOW),
-        'calibration': None,
-        'components': None,
-        'curves': {
-            'roc': np.stack([rates.fpr, rates.tpr], axis=1).round(5).tolist(),
-            'pr': np.stack([rates.tpr, rates.precision], axis=1).round(5).tolist(),
-            'histogram': _histogram(whole),
-            'reliability': None,
-        },
-    }
+    return Measurement(
+        measures={**whole.measures()},
+        intervals=intervals,
+        flipped=whole.looks_flipped() and (highest is None or highest < SIGN_FLIPPED_BELOW),
+        calibration=None,
+        components=None,
+        curves=Curves(
+            _points(rates.fpr, rates.tpr),
+            _points(rates.tpr, rates.precision),
+            _histogram(whole),
+            reliability,
+        ),
+    )
+
+
+def _points(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    return tuple(zip(x.round(5).tolist(), y.round(5).tolist(), strict=True))
 
 
 def _interval_measures(curve: DetectionCurve) -> dict[str, float]:
@@ -181,7 +202,7 @@ def _interval_measures(curve: DetectionCurve) -> dict[str, float]:
     }
 
 
-def _histogram(curve: DetectionCurve) -> dict[str, list[float]]:
+def _histogram(curve: DetectionCurve) -> Histogram:
     """Return shares per bin between the outermost half percents, beyond which the ends reach."""
     scores, positives, negatives = curve.counts()
     total = np.cumsum((positives + negatives)[::-1]) / (positives + negatives).sum()
@@ -190,11 +211,11 @@ def _histogram(curve: DetectionCurve) -> dict[str, list[float]]:
     if not high > low:
         high = low + max(1, abs(low))  # adding 1 to a large float changes nothing
     edges = np.linspace(low, high, BINS + 1)
-    shares = {
-        name: np.histogram(np.clip(scores, low, high), edges, weights=counts / counts.sum())[0]
-        for name, counts in (('normal', negatives), ('anomalous', positives))
-    }
-    return {'edges': edges.tolist(), **{key: own.tolist() for key, own in shares.items()}}
+    normal, anomalous = (
+        np.histogram(np.clip(scores, low, high), edges, weights=counts / counts.sum())[0]
+        for counts in (negatives, positives)
+    )
+    return Histogram(*(tuple(each.tolist()) for each in (edges, normal, anomalous)))
 
 
 def _components(question: Question, maps: Scores, threshold: float) -> dict[str, float | None]:
@@ -208,11 +229,8 @@ def _components(question: Question, maps: Scores, threshold: float) -> dict[str,
         components.update(scores >= threshold, truth)
     report = components.report()
     names = {'siou': 'siou', 'ppv': 'ppv', 'f1': 'mean_f1'}
-    return {
-        ours: None if np.isnan(report[theirs]) else report[theirs]
-        for ours, theirs in names.items()
-    }
+    return {ours: _nullable(report[theirs]) for ours, theirs in names.items()}
 
 
-def _nullable(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
+def _nullable(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

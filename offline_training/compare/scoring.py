@@ -1,13 +1,9 @@
-"""Judge every frame of a source with every detector; what is stored is not judged again.
-
-Per source and detector one file holds the frame scores (N,) and, where the truth is known per
-pixel, the score maps (N, H / s, W / s). The stride s is one for all, usually that of the monitor's
-own maps; finer maps are averaged, coarser ones interpolated. Measures are made from these files,
-so they can change without judging again.
-"""
+"""Score every frame of a source with every detector; what is stored and still fits is kept."""
 
 from __future__ import annotations
 
+import tempfile
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from offline_training.compare.sources import JudgedFrame, Source
+from offline_training.compare.source import Source, SourceFrame
+from offline_training.compare.stored_scores import NETWORK, StoredScores
 from offline_training.data.base import VOID, labels_at_size
 from offline_training.detectors.base import Detector, top_mean
-from offline_training.learning.store import keep_settings, read_tensors, write_json, write_tensors
 from offline_training.measures.segmentation import ConfusionMatrix
 from offline_training.watched.base import Watched
-
-NETWORK = 'network'
-"""Stored beside the detectors: what the watched network itself said."""
+from ros2_ood_monitor.bundle.store import Entry
 
 
 class RememberingWatched(Watched):
@@ -54,81 +49,98 @@ def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def judge(
+def score_source(
     source: Source,
     detectors: Mapping[str, Detector],
     watched: Watched,
-    folder: Path,
-    map_stride: int,
+    stored: StoredScores,
     bars: Progress,
 ) -> None:
-    """Write the scores of a source that are not there yet to `folder`.
+    """Store the scores of a source that are not stored or do not fit, and say why not.
 
     Raises:
-        StorageError: the folder holds scores of frames made with other settings.
         ValueError: a detector gave a score that is not finite; the message names both.
     """
-    facts_path = folder / f'{NETWORK}.json'
-    settings = {**source.settings, 'count': source.count}
-    if source.maps:
-        settings['map_stride'] = map_stride
-    keep_settings(folder / 'settings.json', settings, f'scores of {source.name!r}')
-    missing = {
-        name: detector
-        for name, detector in detectors.items()
-        if not (folder / f'{name}.safetensors').is_file()
-    }
-    if not missing and facts_path.is_file():
+    entries = {name: stored.entry(source, name) for name in (NETWORK, *detectors)}
+    reasons = {name: entry.why_not() for name, entry in entries.items()}
+    missing = {name: each for name, each in detectors.items() if reasons[name] is not None}
+    if not missing and reasons[NETWORK] is None:
         return
-    shared = RememberingWatched(watched)
-    predictions: list[Tensor] = []
-    kept: dict[str, list[tuple[Tensor, Tensor | None]]] = {name: [] for name in missing}
-    facts = _Facts(watched.num_classes)
-    for index in bars.track(range(source.count), description=f'judging {source.name}'):
-        frame = source.read(index)
-        images = torch.from_numpy(frame.image)[None].to(watched.device)
-        labels = shared.features(images)[0].argmax(dim=1)[0].to(torch.uint8).cpu()
-        predicted = torch.where(labels < watched.num_classes, labels, VOID)
-        facts.add(frame, predicted.numpy())
-        predictions.append(predicted)
-        for name, detector in missing.items():
-            eye = shared if detector.shares_features else watched
-            result = _scores(detector, eye, images, map_stride if source.maps else None)
-            for tensor in result:
-                if tensor is not None and not tensor.isfinite().all():
-                    raise ValueError(
-                        f'{name} gave a score that is no finite number for {frame.name} of '
-                        f'{source.name}; leave the detector out and report this'
-                    )
-            kept[name].append(result)
-    for name, results in kept.items():
-        tensors = {'frame': torch.stack([frame for frame, _ in results])}
-        maps = [score_map for _, score_map in results if score_map is not None]
-        if maps:
-            tensors['maps'] = torch.stack(maps)
-        write_tensors(folder / f'{name}.safetensors', tensors)
-    if source.maps:
-        write_tensors(folder / f'{NETWORK}.safetensors', {'predictions': torch.stack(predictions)})
-    # Last: its presence says that the network's part is complete.
-    write_json(facts_path, facts.report())
+    _say_why(source, entries, reasons, bars)
+    stored.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.scoring-', dir=stored.folder) as folder:
+        arrays = _Arrays(Path(folder), source.count)
+        frame_scores: dict[str, list[float]] = {name: [] for name in missing}
+        facts = _Facts(watched.num_classes)
+        shared = RememberingWatched(watched)
+        stride = stored.map_stride if source.truth else None
+        for index in bars.track(range(source.count), description=f'scoring {source.name}'):
+            frame = source.read(index)
+            images = torch.from_numpy(frame.image)[None].to(watched.device)
+            labels = shared.features(images)[0].argmax(dim=1)[0].to(torch.uint8).cpu()
+            predicted = torch.where(labels < watched.num_classes, labels, VOID).numpy()
+            facts.add(frame, predicted)
+            if source.truth:
+                arrays.put(NETWORK, index, predicted)
+            for name, detector in missing.items():
+                eye = shared if detector.shares_features else watched
+                score, score_map = _scores(detector, eye, images, stride)
+                for tensor in (score, score_map):
+                    if tensor is not None and not tensor.isfinite().all():
+                        raise ValueError(
+                            f'{name} gave a score that is not finite for {frame.name} of '
+                            f'{source.name}; leave the detector out and report this'
+                        )
+                frame_scores[name].append(float(score))
+                if score_map is not None:
+                    arrays.put(name, index, score_map.numpy())
+        for name, value in [(NETWORK, facts.report()), *frame_scores.items()]:
+            path = stored.array_path(source, name)
+            entries[name].record(value, [path] if arrays.move(name, path) else [])
 
 
-def read_scores(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the stored frame scores (N,) and maps (N, h, w) of one detector, float32."""
-    tensors = read_tensors(folder / f'{name}.safetensors')
-    maps = tensors.get('maps')
-    return tensors['frame'].numpy(), None if maps is None else maps.numpy()
+def _say_why(
+    source: Source,
+    entries: Mapping[str, Entry],
+    reasons: Mapping[str, str | None],
+    bars: Progress,
+) -> None:
+    again = defaultdict(list)
+    for name, reason in reasons.items():
+        if reason is not None and entries[name].note.exists():
+            again[reason].append(name)
+    for reason, names in again.items():
+        bars.console.print(f'scoring {source.name} again with {", ".join(names)}: {reason}')
 
 
-def read_predictions(folder: Path) -> np.ndarray:
-    """Return the labels uint8 (N, H, W) that the watched network gave; 255 = void."""
-    return read_tensors(folder / f'{NETWORK}.safetensors')['predictions'].numpy()
+class _Arrays:
+    """Arrays on disk that are filled frame by frame, so that no set has to fit into memory."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder, self._count = folder, count
+        self._open: dict[str, np.memmap[Any, Any]] = {}
+
+    def put(self, name: str, index: int, values: NDArray[Any]) -> None:
+        if name not in self._open:
+            self._open[name] = np.lib.format.open_memmap(
+                self._folder / name, 'w+', values.dtype, (self._count, *values.shape)
+            )
+        self._open[name][index] = values
+
+    def move(self, name: str, path: Path) -> bool:
+        """Put a complete array in its place; False if there is none of this name."""
+        if name not in self._open:
+            return False
+        self._open.pop(name).flush()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (self._folder / name).replace(path)
+        return True
 
 
 def confusion(
     source: Source, predictions: np.ndarray, num_classes: int, every: int
 ) -> ConfusionMatrix:
-    """Count truth against `predictions` (N, H, W) on every so many-th frame of a source."""
+    """Count truth against `predictions` (N, H, W) on each `every`-th frame of a source."""
     matrix = ConfusionMatrix(num_classes)
     for index in range(0, source.count, every):
         labels = source.read(index).labels
@@ -145,7 +157,7 @@ class _Facts:
         self.ratios: list[float] = []
         self.matrix = ConfusionMatrix(num_classes)
 
-    def add(self, frame: JudgedFrame, predicted: np.ndarray) -> None:
+    def add(self, frame: SourceFrame, predicted: np.ndarray) -> None:
         self.names.append(frame.name)
         if frame.psnr is not None:
             self.ratios.append(frame.psnr)

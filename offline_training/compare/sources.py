@@ -1,96 +1,115 @@
-"""Frames that are judged: normal ones, ones with unknown things, perturbed and attacked ones."""
+"""The sources of a comparison: normal images, ones with unknown objects, disturbed ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from offline_training.attacks.malicious_autoencoder import psnr
-from offline_training.compare.attack import ATTACKS, Victim
-from offline_training.compare.config import ANOMALY_FOLDER, Attacked, ImageSet
+from offline_training.compare.attack import ATTACKS, LEARNT_FROM, Victim
+from offline_training.compare.config import ANOMALY_FOLDER, Attacked, CompareConfig, ImageSet
+from offline_training.compare.experiment import Experiment
+from offline_training.compare.source import Group, PixelTruth, Source, SourceFrame
 from offline_training.data.base import VOID, anomaly_sample, labels_at_size
 from offline_training.data.folder import AnomalyFolder
+from offline_training.data.identity import data_identity
 from offline_training.perturbations import PERTURBATIONS, perturb
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.context import SEGMENTATION_SETS, network_image
-
-UInt8Array = NDArray[np.uint8]
-Group = Literal['normal', 'objects', 'natural', 'attack']
+from ros2_ood_monitor.frame import UInt8Array
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedFrame:
-    """One image uint8 (H, W, 3) of network size and colour order, and what is known of it."""
+class Sources:
+    """All images of a comparison."""
 
-    name: str
-    image: UInt8Array
-    labels: UInt8Array | None = None
-    """Class per pixel at the image's own size; 255 where void or unknown."""
-    unknown: UInt8Array | None = None
-    """1 where something unknown is, 0 where not, 255 where nobody can tell; as `labels`."""
-    psnr: float | None = None
-    """Likeness to the image that was perturbed or attacked, in dB."""
+    train: Source
+    """What detectors and attacks learn from."""
+    val: Source
+    normal: Source
+    images: Sequence[Source]
+    disturbed: Sequence[Source]
+
+    @property
+    def scored(self) -> list[Source]:
+        """Return all but the images that detectors learn from."""
+        return [self.normal, self.val, *self.images, *self.disturbed]
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A named sequence of frames, read one at a time."""
+def open_sources(
+    config: CompareConfig, experiment: Experiment, data_root: Path, output: Path
+) -> Sources:
+    """Open all sources; attacks that learn keep it in `output`.
 
-    name: str
-    group: Group
-    count: int
-    read: Callable[[int], JudgedFrame]
-    settings: Mapping[str, Any]
-    """What made it, as plain values: stored results of other settings are not its own."""
-    maps: bool
-    """Has truth per pixel, so that score maps are kept."""
+    Raises:
+        ConfigError: an attack has a setting that it does not know.
+        DataError: a data set is not usable.
+    """
+    settings = experiment.config
+    open_images = partial(image_source, root=data_root, config=settings)
+    train = open_images('train', 'normal', config.train, every=config.train_every)
+    val = open_images('val', 'normal', config.val, every=config.val_every)
+    normal = open_images('normal', 'normal', config.normal)
+    strength = config.perturbations
+    bgr = settings.input.color_order == 'bgr'
+    perturbed = [
+        perturbed_source(name, normal, strength.severity, strength.every, config.seed, bgr)
+        for name in strength.names
+    ]
+    attacked = []
+    for name, each in config.attacks.items():
+        victim = Victim(experiment, train, val, output / 'attacks', name, config.seed)
+        attacked.append(attacked_source(name, normal, each, victim))
+    images = [open_images(name, 'objects', each) for name, each in config.images.items()]
+    return Sources(train, val, normal, images, [*perturbed, *attacked])
 
 
 def image_source(
     name: str, group: Group, images: ImageSet, root: Path, config: Config, every: int = 1
 ) -> Source:
-    """Read every so many-th image of a data set; raises DataError if it is not usable."""
+    """Read each `every`-th image of a data set; raises DataError if it is not usable."""
     folder = root / images.data_dir
-    settings = {**asdict(images), 'every': every}
+    properties = {'dataset': images.dataset, 'split': images.split, 'every': every}
     if images.dataset == ANOMALY_FOLDER:
         anomalies = AnomalyFolder(folder)
+        properties['files'] = data_identity(anomalies, folder)
 
-        def read_masked(index: int) -> JudgedFrame:
+        def read_masked(index: int) -> SourceFrame:
             sample = anomalies[index * every]
-            return JudgedFrame(
+            return SourceFrame(
                 sample.name, network_image(sample.image, config), unknown=sample.mask
             )
 
-        return Source(
-            name, group, math.ceil(len(anomalies) / every), read_masked, settings, maps=True
-        )
+        count = math.ceil(len(anomalies) / every)
+        return Source(name, group, count, read_masked, properties, ('unknown',))
     dataset = SEGMENTATION_SETS[images.dataset](folder, images.split)  # type: ignore[arg-type]
+    properties['files'] = data_identity(dataset, folder)
     anomaly_labels = tuple(getattr(dataset, 'anomaly_labels', ()))
 
-    def read_labelled(index: int) -> JudgedFrame:
+    def read_labelled(index: int) -> SourceFrame:
         sample = dataset[index * every]
         labels, unknown = sample.labels, None
         if anomaly_labels:
             unknown = anomaly_sample(sample, anomaly_labels).mask
             labels = np.where(unknown == 1, VOID, labels).astype(np.uint8)
-        return JudgedFrame(sample.name, network_image(sample.image, config), labels, unknown)
+        return SourceFrame(sample.name, network_image(sample.image, config), labels, unknown)
 
-    return Source(name, group, math.ceil(len(dataset) / every), read_labelled, settings, maps=True)
+    truth: tuple[PixelTruth, ...] = ('labels', 'unknown') if anomaly_labels else ('labels',)
+    return Source(name, group, math.ceil(len(dataset) / every), read_labelled, properties, truth)
 
 
 def perturbed_source(
     name: str, normal: Source, severity: float, every: int, seed: int, bgr: bool
 ) -> Source:
-    """Perturb every so many-th frame of a source."""
+    """Perturb each `every`-th frame of a source."""
 
-    def read(index: int) -> JudgedFrame:
+    def read(index: int) -> SourceFrame:
         frame = normal.read(index * every)
         # Perturbations are of light and lens and know RGB; the same frame number, the same fog.
         image = frame.image[..., ::-1] if bgr else frame.image
@@ -102,44 +121,46 @@ def perturbed_source(
             # What moves pixels moves their labels.
             layers = labels[..., None].repeat(3, axis=2)
             labels = perturb(name, layers, severity, seed + index * every)[..., 0]
-        return JudgedFrame(frame.name, changed, labels, psnr=_likeness(frame.image, changed))
+        return SourceFrame(frame.name, changed, labels, psnr=_likeness(frame.image, changed))
 
-    settings = {
+    properties = {
         'perturbation': name,
         'severity': severity,
         'every': every,
         'seed': seed,
-        'of': dict(normal.settings),
+        'of': normal.properties,
     }
-    return Source(name, 'natural', math.ceil(normal.count / every), read, settings, maps=False)
+    count = math.ceil(normal.count / every)
+    return Source(name, 'natural', count, read, properties, every=every)
 
 
 def attacked_source(name: str, normal: Source, attacked: Attacked, victim: Victim) -> Source:
-    """Attack every so many-th frame of a source; images are rounded to bytes as a camera's."""
+    """Attack each `every`-th frame of a source; images are rounded to bytes as a camera's."""
     attack = ATTACKS[attacked.kind](victim, attacked.settings)
+    every = attacked.every
 
-    def read(index: int) -> JudgedFrame:
-        frame = normal.read(index * attacked.every)
+    def read(index: int) -> SourceFrame:
+        frame = normal.read(index * every)
         assert frame.labels is not None
         labels = labels_at_size(frame.labels, frame.image.shape[:2])
-        device = victim.watched.device
-        generator = torch.Generator().manual_seed(victim.seed + index * attacked.every)
+        device = victim.experiment.watched.device
+        generator = torch.Generator().manual_seed(victim.seed + index * every)
         pixels = torch.from_numpy(frame.image).to(device).permute(2, 0, 1)[None].float()
         result = attack(pixels, torch.from_numpy(labels)[None].long().to(device), generator)
         changed = result[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         changed = np.ascontiguousarray(changed)
-        return JudgedFrame(frame.name, changed, frame.labels, psnr=_likeness(frame.image, changed))
+        return SourceFrame(frame.name, changed, frame.labels, psnr=_likeness(frame.image, changed))
 
-    settings = {
+    properties = {
         'attack': attacked.kind,
-        'every': attacked.every,
+        'every': every,
         **attacked.settings,
         'seed': victim.seed,
-        'of': dict(normal.settings),
+        'of': normal.properties,
+        **{each: getattr(victim, each).properties for each in LEARNT_FROM.get(attacked.kind, ())},
     }
-    return Source(
-        name, 'attack', math.ceil(normal.count / attacked.every), read, settings, maps=False
-    )
+    count = math.ceil(normal.count / every)
+    return Source(name, 'attack', count, read, properties, every=every)
 
 
 def _likeness(before: UInt8Array, after: UInt8Array) -> float | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from offline_training.compare.config import CompareConfig
+from offline_training.compare.experiment import Experiment
 from offline_training.compare.fitting import Fitted
 from offline_training.compare.results import (
     Comparison,
@@ -21,9 +22,8 @@ from offline_training.compare.results import (
     Segmentation,
     SetFacts,
 )
-from offline_training.compare.scoring import NETWORK
+from offline_training.compare.stored_scores import NETWORK
 from offline_training.compare.truth import Question
-from offline_training.compare.watching import Experiment
 from offline_training.detectors import DETECTORS
 from offline_training.measures.segmentation import ConfusionMatrix
 from ros2_ood_monitor import __version__

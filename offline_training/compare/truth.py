@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache, partial
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.compare.sources import Source
+from offline_training.compare.source import Source, SourceFrame
 from offline_training.data.base import VOID, labels_at_size
+from ros2_ood_monitor.frame import UInt8Array
 
 IGNORE = 255
 Heading = Literal['pixel', 'errors', 'objects', 'natural', 'attack']
@@ -31,8 +34,8 @@ class Question:
     protocol: str
     every: int = 0
     """Frame i of the source shows the scene of normal frame i * every; 0 = other scenes."""
-    truth: tuple[NDArray[np.uint8], ...] = ()
-    classes: tuple[NDArray[np.uint8], ...] = ()
+    truth: Sequence[UInt8Array] = ()
+    classes: Sequence[UInt8Array] = ()
 
     @property
     def level(self) -> Literal['pixel', 'frame']:
@@ -40,13 +43,34 @@ class Question:
         return 'frame' if self.heading in ('objects', 'natural', 'attack') else 'pixel'
 
 
+class LabelImages(Sequence[UInt8Array]):
+    """Images uint8 (H, W) of labels, made when first read and kept as PNG: 1 % of their size."""
+
+    def __init__(self, count: int, make: Callable[[int], UInt8Array]) -> None:
+        self._make = make
+        self._kept: list[UInt8Array | None] = [None] * count
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, index: Any) -> Any:
+        kept = self._kept[index]
+        if kept is None:
+            made = self._make(index)
+            self._kept[index] = np.asarray(cv2.imencode('.png', made)[1], dtype=np.uint8)
+            return made
+        return cv2.imdecode(kept, cv2.IMREAD_UNCHANGED)
+
+
 def pixel_questions(
     source: Source, predictions: Callable[[], NDArray[np.uint8]], num_classes: int
 ) -> list[Question]:
-    """Return what can be asked of the maps of a source: unknown objects, errors of the network."""
-    frames = [source.read(index) for index in range(source.count)]
+    """Return what can be asked of the maps of a source: unknown objects, errors of the network.
+
+    `predictions` reads the labels (N, H, W) that the network gave.
+    """
     questions = []
-    if all(frame.unknown is not None for frame in frames):
+    if 'unknown' in source.truth:
         questions.append(
             Question(
                 source.name,
@@ -54,20 +78,23 @@ def pixel_questions(
                 'pixel',
                 'positive = pixel of an unknown object, void ignored, all pixels pooled; '
                 'components at the threshold of best F1 on this set (SegmentMeIfYouCan)',
-                truth=tuple(frame.unknown for frame in frames if frame.unknown is not None),
+                truth=LabelImages(source.count, lambda index: _unknown(source.read(index))),
             )
         )
-    labels = [frame.labels for frame in frames if frame.labels is not None]
-    if len(labels) < len(frames):
+    if 'labels' not in source.truth:
         return questions
-    unknown = [
-        np.zeros_like(own) if frame.unknown is None else frame.unknown
-        for frame, own in zip(frames, labels, strict=True)
-    ]
-    classes = tuple(np.where(own == VOID, num_classes, own).astype(np.uint8) for own in labels)
-    guesses = [
-        labels_at_size(guess, own.shape) for guess, own in zip(predictions(), labels, strict=True)
-    ]
+    read_predictions = cache(predictions)
+
+    def classes(index: int) -> UInt8Array:
+        labels = _labels(source.read(index))
+        return np.where(labels == VOID, num_classes, labels).astype(np.uint8)
+
+    def errors(index: int, void_counts: bool) -> UInt8Array:
+        frame = source.read(index)
+        guess = labels_at_size(read_predictions()[index], _labels(frame).shape)
+        return _errors(frame, guess, void_counts)
+
+    shared = LabelImages(source.count, classes)
     for suffix, void in (('errors', 'void is an error'), ('errors_no_void', 'void ignored')):
         questions.append(
             Question(
@@ -76,8 +103,8 @@ def pixel_questions(
                 'errors',
                 f'normal = correctly segmented pixel, anomaly = error or unknown object, {void}, '
                 'all pixels pooled; *_success measures have positive = correct (ObsNet)',
-                truth=tuple(_errors(labels, guesses, unknown, void_counts=suffix == 'errors')),
-                classes=classes,
+                truth=LabelImages(source.count, partial(errors, void_counts=suffix == 'errors')),
+                classes=shared,
             )
         )
     return questions
@@ -86,27 +113,31 @@ def pixel_questions(
 def frame_question(source: Source, normal: Source) -> Question:
     """Ask whether frames of a source are told from normal ones."""
     return Question(
-        f'{source.name}_frames' if source.maps else source.name,
+        f'{source.name}_frames' if source.truth else source.name,
         source.name,
         source.group,  # type: ignore[arg-type]
         f'positive = frame of {source.name} ({source.count}), negative = frame of {normal.name} '
         f'({normal.count})',
-        every=source.settings['every'] if source.group in ('natural', 'attack') else 0,
+        every=source.every,
     )
 
 
-def _errors(
-    labels: Sequence[NDArray[np.uint8]],
-    guesses: Sequence[NDArray[np.uint8]],
-    unknown: Sequence[NDArray[np.uint8]],
-    void_counts: bool,
-) -> list[NDArray[np.uint8]]:
+def _unknown(frame: SourceFrame) -> UInt8Array:
+    assert frame.unknown is not None
+    return frame.unknown
+
+
+def _labels(frame: SourceFrame) -> UInt8Array:
+    assert frame.labels is not None
+    return frame.labels
+
+
+def _errors(frame: SourceFrame, guess: UInt8Array, void_counts: bool) -> UInt8Array:
     """Return 1 where the network is wrong or cannot be right, 0 where right."""
-    truths = []
-    for own, guess, strange in zip(labels, guesses, unknown, strict=True):
-        # No answer is right on an unknown object, nor, if it counts, on void.
-        truth = ((own != guess) | (own == VOID)).astype(np.uint8)
-        if not void_counts:
-            truth[(own == VOID) & (strange != 1)] = IGNORE
-        truths.append(truth)
-    return truths
+    labels = _labels(frame)
+    # No answer is right on an unknown object, nor, if it counts, on void.
+    truth = ((labels != guess) | (labels == VOID)).astype(np.uint8)
+    if not void_counts:
+        known = True if frame.unknown is None else frame.unknown != 1
+        truth[(labels == VOID) & known] = IGNORE
+    return truth

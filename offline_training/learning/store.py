@@ -43,26 +43,6 @@ def read_json(path: Path) -> Any:
         raise StorageError(f'{path} is not readable JSON ({error}); delete it and rerun') from None
 
 
-def keep_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
-    """Write with which settings a folder is filled, or check that these are still the same.
-
-    Written before anything else is, so that no result can be there without its settings.
-
-    Raises:
-        StorageError: the file holds others; the message names `what`, one of them and its values.
-    """
-    if not path.is_file():
-        write_json(path, settings)
-        return
-    stored, wanted = read_json(path), json.loads(json.dumps(settings))
-    for key in {**stored, **wanted}:
-        if stored.get(key) != wanted.get(key):
-            raise StorageError(
-                f'{path.parent} holds {what} with another {key} ({stored.get(key)!r}, not '
-                f'{wanted.get(key)!r}); delete this folder or choose another --output'
-            )
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -11,12 +11,14 @@ import yaml
 from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from offline_training.compare import cost, measure_all, scoring
 from offline_training.compare.__main__ import main
 from offline_training.compare.scoring import RememberingWatched
-from offline_training.compare.sources import JudgedFrame, Source, perturbed_source
+from offline_training.compare.source import Source, SourceFrame
+from offline_training.compare.sources import perturbed_source
 from offline_training.data.base import VOID
+from offline_training.detectors.larex.latent_density import LaREM
 from offline_training.detectors.logit_scores.logit_scores import MaxSoftmax
-from offline_training.learning.store import read_tensors
 from offline_training.measures.segmentation import ConfusionMatrix
 from offline_training.pipeline.config import Config
 from offline_training.segmentation.backbones import build_backbone
@@ -107,6 +109,10 @@ def copied(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / 'copy')
 
 
+def stored(path):
+    return json.loads(path.read_text())['value']
+
+
 def result(table, detector, question):
     (found,) = [r for r in table['results'] if (r['detector'], r['set']) == (detector, question)]
     return found
@@ -139,8 +145,7 @@ def test_every_applicable_detector_has_every_set(finished):
 
 def test_attacked_frames_are_compared_with_the_same_frames_before(finished, data_root):
     whole, *disturbed = json.loads((finished / 'out' / 'table.json').read_text())['segmentation']
-    predicted = read_tensors(finished / 'out' / 'scores' / 'normal' / 'network.safetensors')
-    guesses = predicted['predictions'].numpy()
+    guesses = np.load(finished / 'out' / 'scores' / 'normal' / 'network.npy')
     paths = sorted((data_root / 'camvid' / 'testannot').iterdir())
     labels = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths])
     labels[labels == 11] = 255
@@ -156,9 +161,7 @@ def test_labels_follow_their_pixels(name):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     labels = rng.integers(0, 11, (HEIGHT, WIDTH), np.uint8)
-    normal = Source(
-        'normal', 'normal', 1, lambda _: JudgedFrame('a', image, labels), {}, maps=True
-    )
+    normal = Source('normal', 'normal', 1, lambda _: SourceFrame('a', image, labels), {})
     turned = perturbed_source(name, normal, 0.6, 1, 0, bgr=True).read(0)
     flipped = name == 'vertical_flip'
     assert np.array_equal(turned.image, image[::-1]) == flipped
@@ -167,7 +170,7 @@ def test_labels_follow_their_pixels(name):
 
 def test_pixel_measures_follow_the_stored_maps(finished, data_root):
     table = json.loads((finished / 'out' / 'table.json').read_text())
-    maps = read_tensors(finished / 'out' / 'scores' / 'ood' / 'msp.safetensors')['maps'].numpy()
+    maps = np.load(finished / 'out' / 'scores' / 'ood' / 'msp.npy')
     assert maps.shape == (4, HEIGHT // 4, WIDTH // 4)
     labels = np.stack(
         [
@@ -188,14 +191,14 @@ def test_pixel_measures_follow_the_stored_maps(finished, data_root):
 def test_errors_are_what_the_network_gets_wrong(finished, data_root):
     table = json.loads((finished / 'out' / 'table.json').read_text())
     folder = finished / 'out' / 'scores' / 'normal'
-    predictions = read_tensors(folder / 'network.safetensors')['predictions'].numpy()
+    predictions = np.load(folder / 'network.npy')
     labels = np.stack(
         [
             cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
             for path in sorted((data_root / 'camvid' / 'testannot').iterdir())
         ]
     )
-    maps = read_tensors(folder / 'msp.safetensors')['maps'].numpy()
+    maps = np.load(folder / 'msp.npy')
     scores = np.stack([cv2.resize(each, (WIDTH, HEIGHT)) for each in maps])
     assert (labels == 11).any()
     wrong = predictions != labels
@@ -211,11 +214,11 @@ def test_errors_are_what_the_network_gets_wrong(finished, data_root):
 def test_frames_are_compared_with_all_normal_frames(finished):
     table = json.loads((finished / 'out' / 'table.json').read_text())
     flipped, normal = (
-        read_tensors(finished / 'out' / 'scores' / name / 'larem_mean.safetensors')['frame']
+        stored(finished / 'out' / 'scores' / name / 'larem_mean.json')
         for name in ('vertical_flip', 'normal')
     )
     assert (len(flipped), len(normal)) == (3, 5)
-    expected = roc_auc_score([1] * 3 + [0] * 5, [*flipped.tolist(), *normal.tolist()])
+    expected = roc_auc_score([1] * 3 + [0] * 5, [*flipped, *normal])
     measured = result(table, 'larem_mean', 'vertical_flip')
     assert measured['measures']['auroc'] == pytest.approx(expected)
     low, high = measured['intervals']['auroc']
@@ -223,54 +226,174 @@ def test_frames_are_compared_with_all_normal_frames(finished):
 
 
 def test_an_attack_is_seen_in_the_network_and_measured_in_db(finished):
-    facts = json.loads((finished / 'out' / 'scores' / 'fgsm_road' / 'network.json').read_text())
+    facts = stored(finished / 'out' / 'scores' / 'fgsm_road' / 'network.json')
     # Every pixel moves by epsilon 4 or, at the ends of the range, less.
     assert facts['psnr'] >= 10 * np.log10(255**2 / 4**2)
     assert facts['names'] == ['drive_000', 'drive_002', 'drive_004']
 
 
-def test_nothing_is_done_twice(copied, data_root, monkeypatch):
-    def judged_again(*_):
-        raise AssertionError('judged again')
+@pytest.fixture
+def work(monkeypatch):
+    """Names what a comparison does: fits, maps that are scored, times, measures."""
+    done = []
 
-    monkeypatch.setattr(MaxSoftmax, 'score_map', judged_again)
-    before = (copied / 'out' / 'table.json').read_text()
+    def noting(owner, name, word):
+        original = getattr(owner, name)
+
+        def noted(*args, **named):
+            done.append(word(*args))
+            return original(*args, **named)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(LaREM, 'fit', lambda *_: 'fit larem')
+    noting(MaxSoftmax, 'score_map', lambda *_: 'score msp')
+    noting(LaREM, 'score_frame', lambda *_: 'score larem')
+    noting(cost, '_milliseconds', lambda *_: 'time')
+    noting(measure_all, 'measure_pixels', lambda question, *_: f'measure {question.name}')
+    noting(measure_all, 'measure_frames', lambda question, *_: f'measure {question.name}')
+    return done
+
+
+PIXEL = {f'measure {name}' for name in (
+    'normal_errors', 'normal_errors_no_void', 'ood', 'ood_errors', 'ood_errors_no_void',
+)}  # fmt: skip
+FRAMES = {f'measure {name}' for name in ('ood_frames', 'vertical_flip', 'fgsm_road', 'universal')}
+SCORE = {'score msp', 'score larem'}
+ERRORS = {name for name in PIXEL if 'errors' in name}
+
+
+def test_nothing_is_done_twice(copied, data_root, work):
+    before = json.loads((copied / 'out' / 'table.json').read_text())
     assert compare(copied / 'compare.yaml', data_root, copied / 'out') == 0
-    after = (copied / 'out' / 'table.json').read_text()
-    assert json.loads(after)['results'] == json.loads(before)['results']
-
-
-def test_an_added_detector_alone_is_judged(copied, data_root, monkeypatch):
-    monkeypatch.setattr(MaxSoftmax, 'score_map', None)
-    config = write_config(copied, detectors={'msp': {}, 'entropy': {}})
-    assert compare(config, data_root, copied / 'out') == 0
-    table = json.loads((copied / 'out' / 'table.json').read_text())
-    assert result(table, 'entropy', 'ood')['measures']['auroc'] > 0
-    assert len(result(table, 'msp', 'ood')['measures']) > 5
-
-
-def test_scores_of_other_settings_are_not_taken(copied, data_root, capsys):
-    config = write_config(copied, perturbations={'names': ['vertical_flip'], 'severity': 0.9})
-    assert compare(config, data_root, copied / 'out') == 2
-    assert 'another --output' in capsys.readouterr().err
+    assert work == []
+    after = json.loads((copied / 'out' / 'table.json').read_text())
+    assert after.pop('created') >= before.pop('created')
+    assert after == before
 
 
 @pytest.mark.parametrize(
-    ('changes', 'key'),
+    ('changes', 'done', 'reason'),
     [
-        ({'seed': 5}, 'seed'),
-        ({'train_every': 2}, 'train'),
-        ({'resamples': 30}, 'resamples'),
-        ({'weights': 'other.safetensors'}, 'network'),
+        pytest.param(
+            {'perturbations': {'names': ['vertical_flip'], 'every': 2, 'severity': 0.9}},
+            SCORE | {'measure vertical_flip'},
+            'source.severity was 0.5 and is 0.9',
+            id='strength',
+        ),
+        pytest.param(
+            {'attacks': {'fgsm_road': {'kind': 'fgsm', 'every': 2, 'target': 'road'}}},
+            SCORE | {'measure fgsm_road'},
+            'source.epsilon was 4 and is not set',
+            id='setting taken away',
+        ),
+        pytest.param(
+            {
+                'detectors': {
+                    'larem_mean': {'detector': 'larem', 'feature': 'mean', 'tap': 'level2'},
+                    'msp': {},
+                }
+            },
+            {'fit larem', 'score larem', 'time'} | FRAMES,
+            'settings.tap was None and is level2',
+            id='setting of a row',
+        ),
+        pytest.param(
+            {'detectors': {'larem_mean': {'detector': 'msp'}, 'msp': {}}},
+            {'score msp', 'time'} | PIXEL | FRAMES,
+            'detector was larem and is msp',
+            id='detector of a row',
+        ),
+        pytest.param({'resamples': 30}, PIXEL | FRAMES, None, id='resamples'),
+        pytest.param(
+            {'train_every': 2},
+            {'fit larem', 'time', *SCORE} | FRAMES,  # an attack learns from them too
+            'train.every was 1 and is 2',
+            id='training images',
+        ),
+        pytest.param(
+            {'map_stride': 2},
+            {'score msp', *PIXEL},
+            'map_stride was 4 and is 2',
+            id='size of maps',
+        ),
+        pytest.param(
+            {'weights': 'other.safetensors'},
+            {'fit larem', 'time'} | SCORE | PIXEL | FRAMES,
+            'watched.weights was',
+            id='network',
+        ),
+        pytest.param(
+            {'detectors': {'msp': {}, 'entropy': {}}}, PIXEL | FRAMES | {'time'}, None, id='row'
+        ),
     ],
 )
-def test_what_all_results_rest_on_may_not_change(copied, data_root, capsys, changes, key):
+def test_what_depends_on_a_change_and_nothing_else_is_done_again(
+    copied, data_root, work, capsys, changes, done, reason
+):
     torch.manual_seed(5)
-    save_file(
-        build_backbone('espnet', num_classes=12).state_dict(), data_root / 'other.safetensors'
+    other = build_backbone('espnet', num_classes=12).state_dict()
+    save_file(other, data_root / 'other.safetensors')
+    assert compare(write_config(copied, **changes), data_root, copied / 'out') == 0
+    assert set(work) == done
+    if reason is not None:
+        assert reason in ' '.join(capsys.readouterr().err.split())
+
+
+def test_a_changed_image_is_seen(copied, data_root, tmp_path, work, capsys):
+    root = shutil.copytree(data_root, tmp_path / 'data')
+    assert compare(copied / 'compare.yaml', root, copied / 'out') == 0
+    assert work == []
+    for folder in ('images', 'labels'):
+        shutil.copy(root / 'ood' / folder / 'drive_000.png', root / 'ood' / folder / 'x_1.png')
+    assert compare(copied / 'compare.yaml', root, copied / 'out') == 0
+    assert set(work) == SCORE | {'measure ood', 'measure ood_frames'} | {
+        name for name in ERRORS if 'ood' in name
+    }
+    shown = ' '.join(capsys.readouterr().err.split())
+    assert (
+        'scoring ood again with network, larem_mean, msp: what is stored does not fit: ' in shown
     )
-    assert compare(write_config(copied, **changes), data_root, copied / 'out') == 2
-    assert f'another {key}' in capsys.readouterr().err
+    assert 'source.files was' in shown
+
+
+def test_damaged_scores_are_made_again(copied, data_root, work):
+    path = copied / 'out' / 'scores' / 'ood' / 'msp.npy'
+    before = path.read_bytes()
+    path.write_bytes(before[:-8])
+    assert compare(copied / 'compare.yaml', data_root, copied / 'out') == 0
+    assert set(work) == {'score msp'}  # they come out as before, so nothing is measured again
+    assert path.read_bytes() == before
+
+
+def test_an_interrupted_source_is_scored_again(copied, data_root, work, monkeypatch):
+    folder = copied / 'out' / 'scores' / 'ood'
+    shutil.rmtree(folder)
+
+    def power_cut(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring._Facts, 'report', power_cut)
+    assert compare(copied / 'compare.yaml', data_root, copied / 'out') == 130
+    assert not folder.exists()
+    assert not list((copied / 'out' / 'scores').glob('.*'))
+
+
+def test_the_time_of_another_detector_of_the_same_name_is_not_shown(copied, data_root, work):
+    """A row that kept its name and became ten times as slow was shown with its old time."""
+    first = json.loads((copied / 'out' / 'table.json').read_text())
+    shutil.rmtree(copied / 'out' / 'scores')  # scoring is another matter
+    rows = {
+        'msp': {'detector': 'mc_augmentation', 'passes': 4},
+        'larem_mean': {'detector': 'larem', 'feature': 'mean'},
+    }
+    assert compare(write_config(copied, detectors=rows), data_root, copied / 'out') == 0
+    second = json.loads((copied / 'out' / 'table.json').read_text())
+    ms = [{row['name']: row['ms'] for row in table['detectors']} for table in (first, second)]
+    assert ms[1]['larem_mean'] == ms[0]['larem_mean']
+    assert ms[1]['msp'] != ms[0]['msp']
+    assert second['network']['ms'] == first['network']['ms']
+    assert work.count('time') == cost.WARM_UP + cost.FRAMES
 
 
 @pytest.mark.slow
@@ -297,37 +420,12 @@ def test_every_attack_acts_and_learns_anew_for_other_settings(
             attacks={'attacked': attack},
         )
         assert compare(config, data_root, output) == 0
-        return json.loads((output / 'scores' / 'attacked' / 'network.json').read_text())['psnr']
+        return stored(output / 'scores' / 'attacked' / 'network.json')['psnr']
 
     before = judged(tmp_path / 'out', settings)
     assert 5 < before < 60
     if changes is not None:
-        shutil.rmtree(tmp_path / 'out' / 'scores' / 'attacked')
         assert judged(tmp_path / 'out', {**settings, **changes}) > before + 3
-
-
-def test_a_setting_that_was_taken_away_counts_too(copied, data_root, capsys):
-    attack = {'kind': 'fgsm', 'every': 2, 'target': 'road'}  # epsilon is 8 then
-    config = write_config(copied, attacks={'fgsm_road': attack})
-    assert compare(config, data_root, copied / 'out') == 2
-    assert 'another epsilon' in capsys.readouterr().err
-
-
-def test_scores_of_an_interrupted_source_keep_their_settings(copied, data_root, capsys):
-    (copied / 'out' / 'scores' / 'ood' / 'network.json').unlink()
-    config = write_config(copied, map_stride=2)
-    for name in ('normal', 'val'):
-        shutil.rmtree(copied / 'out' / 'scores' / name)
-    assert compare(config, data_root, copied / 'out') == 2
-    assert 'another map_stride' in capsys.readouterr().err
-
-
-def test_an_added_frame_is_seen(copied, data_root, tmp_path, capsys):
-    root = shutil.copytree(data_root, tmp_path / 'data')
-    for folder in ('images', 'labels'):
-        shutil.copy(root / 'ood' / folder / 'drive_000.png', root / 'ood' / folder / 'x_1.png')
-    assert compare(copied / 'compare.yaml', root, copied / 'out') == 2
-    assert 'another count' in capsys.readouterr().err
 
 
 def test_the_network_of_a_run_is_watched(copied, data_root, capsys):
@@ -345,27 +443,11 @@ def test_the_network_of_a_run_is_watched(copied, data_root, capsys):
     assert 'flow.safetensors does not exist; run the stage' in capsys.readouterr().err
 
 
-def test_maps_may_have_the_size_of_the_network(copied, data_root, capsys):
+def test_maps_may_have_the_size_of_the_network(copied, data_root):
     config = write_config(copied, map_stride=1)
-    assert compare(config, data_root, copied / 'out') == 2
-    assert 'map_stride' in capsys.readouterr().err
     assert compare(config, data_root, copied / 'full', '--detectors', 'msp') == 0
-    maps = read_tensors(copied / 'full' / 'scores' / 'ood' / 'msp.safetensors')['maps']
+    maps = np.load(copied / 'full' / 'scores' / 'ood' / 'msp.npy')
     assert maps.shape == (4, HEIGHT, WIDTH)
-
-
-def test_measures_follow_scores_that_were_made_again(copied, data_root):
-    scores, path = copied / 'out' / 'scores', copied / 'out' / 'measures' / 'ood' / 'msp.json'
-    path.write_text(path.read_text().replace('"auroc"', '"stale"'))
-    shutil.rmtree(scores / 'ood')
-    assert compare(copied / 'compare.yaml', data_root, copied / 'out') == 0
-    assert 'stale' not in path.read_text()
-
-
-def test_detectors_of_other_settings_are_not_taken(copied, data_root, capsys):
-    config = write_config(copied, detectors={'larem_mean': {'detector': 'larem'}})
-    assert compare(config, data_root, copied / 'out') == 2
-    assert 'larem_mean' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

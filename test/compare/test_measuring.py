@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from offline_training.compare.measuring import error_probability, measure_frames, measure_pixels
+from offline_training.compare.results import Measurement
 from offline_training.compare.truth import Question
 from offline_training.data.base import DataError
 
@@ -19,8 +20,8 @@ def frame_scores(count: int, correlation: float) -> tuple[np.ndarray, np.ndarray
     return (1 + correlation * normal + noise).astype(np.float32), normal.astype(np.float32)
 
 
-def width(report: dict) -> float:
-    low, high = report['intervals']['auroc']
+def width(report: Measurement) -> float:
+    low, high = report.intervals['auroc']
     return high - low
 
 
@@ -30,7 +31,7 @@ def test_intervals_of_the_same_scenes_are_over_scenes():
     strangers = Question('fog', 'fog', 'natural', '')
     paired = measure_frames(pairs, positive, negative, 300, 0)
     apart = measure_frames(strangers, positive, negative, 300, 0)
-    assert paired['measures'] == apart['measures']
+    assert paired.measures == apart.measures
     assert width(paired) < 0.6 * width(apart)
 
 
@@ -60,17 +61,17 @@ def test_a_score_of_the_wrong_sign_gets_no_probability_and_no_calibration_error(
     right = error_probability(question, maps, 0)
     assert right is not None
     assert error_probability(question, -maps, 0) is None
-    assert measure_pixels(question, maps, right, 20, 0)['calibration']['ece'] < 0.1
+    assert measure_pixels(question, maps, right, 20, 0).calibration['ece'] < 0.1
     turned = measure_pixels(question, -maps, None, 20, 0)
-    assert turned['calibration'] is None
-    assert turned['flipped']
+    assert turned.calibration is None
+    assert turned.flipped
 
 
 def test_chance_alone_is_no_flipped_sign():
     rng = np.random.default_rng(0)
     question = Question('fog', 'fog', 'natural', '')
     flags = [
-        measure_frames(question, *(rng.normal(size=(2, 40)).astype(np.float32)), 100, 0)['flipped']
+        measure_frames(question, *(rng.normal(size=(2, 40)).astype(np.float32)), 100, 0).flipped
         for _ in range(30)
     ]
     assert sum(flags) <= 4
@@ -86,13 +87,13 @@ def test_one_image_has_no_interval():
     truth = np.eye(8, dtype=np.uint8)
     question = Question('one', 'one', 'pixel', '', truth=(truth,))
     report = measure_pixels(question, truth[None].astype(np.float32), None, 20, 0)
-    assert report['measures']['auroc'] == 1
-    assert report['intervals'] == {}
+    assert report.measures['auroc'] == 1
+    assert report.intervals == {}
 
 
 @pytest.mark.parametrize('score', [0, 1e20, -3e38])
 def test_a_histogram_of_equal_scores_has_a_width(score):
     scores = np.full(5, score, np.float32)
     report = measure_frames(Question('fog', 'fog', 'natural', ''), scores, scores, 0, 0)
-    edges = report['curves']['histogram']['edges']
+    edges = report.curves.histogram.edges
     assert all(low < high for low, high in pairwise(edges))

@@ -91,8 +91,19 @@ def test_noise_is_told_from_colours_and_nothing_is_done_twice(data, capsys, monk
     monkeypatch.setattr(protocol.ResidualFlow, 'fit', None)
     assert run(data) == 0
     assert json.loads((data / 'out' / 'table.json').read_text()) == table
-    assert run(data, '--seed', '2') == 2
-    assert 'another seed' in capsys.readouterr().err
+    capsys.readouterr()
+    with pytest.raises(TypeError):  # it would be trained anew
+        run(data, '--seed', '2')
+
+
+def test_other_magnitudes_fit_what_has_them_anew(data, capsys):
+    assert run(data, '--epochs', '1') == 0
+    capsys.readouterr()
+    assert run(data, '--epochs', '1', '--magnitudes', '0') == 0
+    shown = ' '.join(capsys.readouterr().err.split())
+    assert 'training the classifier' not in shown
+    assert 'fitting msp' not in shown
+    assert 'fitting residual_flow: what is stored does not fit: magnitudes was [0.0, 0.1]' in shown
 
 
 def test_missing_files_are_named(tmp_path, capsys):

@@ -1,0 +1,41 @@
+"""The watched network of a comparison, with everything that belongs to it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from offline_training.pipeline.config import Config
+from offline_training.pipeline.context import Context
+from offline_training.watched.base import Watched
+from ros2_ood_monitor import __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A frozen network, its configuration and its classes."""
+
+    watched: Watched
+    config: Config
+    class_names: Sequence[str]
+    palette: Sequence[tuple[int, int, int]]
+    weights: str
+    run: Context | None
+    """The training run that the network is from, if it is from one."""
+
+    @cached_property
+    def properties(self) -> Mapping[str, Any]:
+        """Return what every result depends on: the network and the version of this package."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.watched.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().numpy().tobytes())
+        return {
+            'architecture': self.config.backbone.architecture,
+            'weights': digest.hexdigest()[:16],
+            'input': asdict(self.config.input),
+            'version': __version__,
+        }
