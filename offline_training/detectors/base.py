@@ -102,7 +102,7 @@ class Detector(nn.Module, ABC):
     @property
     def shares_features(self) -> bool:
         """Whether one undisturbed pass gives all it looks at, so that others may share it."""
-        return self.passes == 1
+        return False
 
     @property
     def spec(self) -> DetectorSpec:
@@ -198,8 +198,3 @@ def top_mean(score_map: Tensor) -> Tensor:
 
 HEADER = '__detector__'
 """Key of the JSON header among the tensors."""
-
-
-def not_fitted(detector: Detector) -> RuntimeError:
-    """Return the error of a detector that scores before it has learnt."""
-    return RuntimeError(f'{detector.name} has not been fitted; call fit or load first')

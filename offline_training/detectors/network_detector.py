@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from offline_training.detectors.base import Detector, NotApplicableError, not_fitted
+from offline_training.detectors.base import NotApplicableError
+from offline_training.detectors.one_pass import OnePassDetector
 from offline_training.watched.base import Watched
 
 COUNT = 'num_batches_tracked'
 """Of batch normalisation, for training; nothing reads it afterwards."""
 
 
-class NetworkDetector(Detector):
+class NetworkDetector(OnePassDetector):
     """Base of detectors whose network is built when the watched one is met.
 
     A file is read without a watched network, so the weights are held as plain buffers; subclasses
-    give the shape of the network (`build`), train one and hand it to `keep`. Score one image
-    before an export: tracing cannot build networks.
+    give the shape of the network (`build`), train one and hand it to `keep`.
     """
 
     def __init__(self, **settings: Any):
@@ -48,12 +49,9 @@ class NetworkDetector(Detector):
         """Return the network for images (B, H, W, 3), in evaluation mode, without weights.
 
         Raises:
-            RuntimeError: nothing has been fitted or loaded.
             NotApplicableError: it was fitted on a network of another shape.
         """
         height, width = images.shape[1:3]
-        if not list(self.weights.buffers()):
-            raise not_fitted(self)
         key = watched.network, watched.device, height, width
         if self._shape is None or self._shape[0] != key:
             network = self.build(watched, height, width).eval()
@@ -61,11 +59,25 @@ class NetworkDetector(Detector):
             self._shape = key, network
         return self._shape[1]
 
-    def call(self, network: nn.Module, *inputs: Any) -> Tensor:
-        """Run what `network` returned with the weights that are held, without gradients."""
+    @property
+    def fitted(self) -> bool:
+        return any(True for _ in self.weights.buffers())
+
+    @property
+    def built(self) -> nn.Module:
+        """The network as `network` built it last, for the images that are being looked at."""
+        assert self._shape is not None
+        return self._shape[1]
+
+    def activations(self, watched: Watched, images: Tensor) -> Sequence[str]:
+        # Here, because nothing can be built while a graph is traced.
+        self.network(watched, images)
+        return ()
+
+    def call(self, *inputs: Any) -> Tensor:
+        """Run the built network with the weights that are held."""
         weights = {name.replace('/', '.'): value for name, value in self.weights.named_buffers()}
-        with torch.no_grad():
-            result: Tensor = functional_call(network, weights, inputs)
+        result: Tensor = functional_call(self.built, weights, inputs)
         return result
 
     def _compare(self, network: nn.Module) -> None:

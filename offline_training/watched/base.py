@@ -1,12 +1,48 @@
-"""The frozen network under watch, seen by detectors and attacks alike."""
+"""The frozen network under watch, seen by detectors, attacks and the exporter alike."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
+
+from offline_training.watched.activations import activations
+from offline_training.watched.graphs import energy_map, label_map
+
+DERIVED: Mapping[str, Callable[[Tensor], Tensor]] = {'labels': label_map, 'energy': energy_map}
+"""What is computed from the logits when it is asked for."""
+
+
+class Seen(dict[str, Tensor]):
+    """What one pass of the watched network gives for images (B, H, W, 3), by name.
+
+    `image` as it was given, `logits` (B, C, H, W) or (B, C), `labels` int32 (B, H, W), `energy`
+    (B, 1, H/4, W/4), every tap, and the activations that were asked for (`pre/norm`). Detectors
+    take their tensors from here, in torch and in an exported network; `read` says which.
+    """
+
+    def __init__(self, given: Mapping[str, Tensor]):
+        super().__init__(given)
+        self.read: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.read[name] = None
+        return super().__getitem__(name)
+
+    def __missing__(self, name: str) -> Tensor:
+        if name not in DERIVED:
+            raise KeyError(name)
+        self[name] = DERIVED[name](self.get('logits'))  # type: ignore[arg-type]
+        return self[name]
+
+    @property
+    def taps(self) -> dict[str, Tensor]:
+        """The taps alone, in the network's order; looking at their shapes does not read them."""
+        others = ('image', 'logits', *DERIVED)
+        return {n: x for n, x in self.items() if n not in others and '/' not in n}
 
 
 class TapNetwork(Protocol):
@@ -45,6 +81,12 @@ class Watched(nn.Module):
         """Return logits (B, C, H, W) and the taps of images (B, H, W, 3)."""
         logits, taps = self.network.features(self.normalize(images))  # type: ignore[operator]
         return logits, taps
+
+    def look(self, images: Tensor, names: Collection[str] = ()) -> Seen:
+        """Return what one pass over images (B, H, W, 3) gives, with the activations `names`."""
+        with activations(self.network, names) as found:
+            logits, taps = self.features(images)
+        return Seen({'image': images, 'logits': logits, **taps, **found})
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits alone."""

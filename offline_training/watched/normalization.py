@@ -19,9 +19,11 @@ class Normalize(nn.Module):
 
     def __init__(self, config: InputConfig) -> None:
         super().__init__()
-        self.register_buffer('mean', torch.tensor(config.mean).view(1, 3, 1, 1))
-        self.register_buffer('std', torch.tensor(config.std).view(1, 3, 1, 1))
+        self.register_buffer(
+            'mean', torch.tensor(config.mean, dtype=torch.float32).view(1, 3, 1, 1)
+        )
+        self.register_buffer('std', torch.tensor(config.std, dtype=torch.float32).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         # Float first: TensorRT refuses to transpose bytes.
-        return (images.to(torch.float32).permute(0, 3, 1, 2) - self.mean) / self.std
+        return (images.to(self.mean.dtype).permute(0, 3, 1, 2) - self.mean) / self.std

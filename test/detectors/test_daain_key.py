@@ -10,9 +10,10 @@ from torch import nn
 
 from offline_training.detectors.base import NotApplicableError
 from offline_training.detectors.daain.poisson_disc import gridify, poisson_disc
-from offline_training.detectors.daain.recording import activation_shapes, recording
+from offline_training.detectors.daain.recording import activation_shapes, chosen_modules
 from offline_training.detectors.daain.sampling_key import SamplingKey, draw_key
 from offline_training.learning.store import StorageError
+from offline_training.watched.activations import recording
 from offline_training.watched.base import Watched
 
 SIZE = (24, 40)
@@ -116,7 +117,8 @@ def test_recording_shows_every_call_in_order_before_it_is_overwritten():
     network = watched.network
     images = some_images()
     seen = {}
-    with recording(network, 'post', 'all', lambda n, a: seen.__setitem__(n, a.clone())):
+    modules = chosen_modules(network, 'all')
+    with recording(modules, 'post', lambda n, a: seen.__setitem__(n, a.clone())):
         watched(images)
     assert list(seen) == ['first', 'norm', 'relu', 'pool', 'second', 'relu:2', 'end']
     x = watched.normalize(images)
@@ -130,7 +132,7 @@ def test_recording_shows_every_call_in_order_before_it_is_overwritten():
     assert torch.equal(seen['relu:2'], network.second(pooled).relu())
     assert seen['end'].shape == (2, 4, 1, 1)
     inputs = {}
-    with recording(network, 'pre', 'all', lambda n, a: inputs.__setitem__(n, a.clone())):
+    with recording(modules, 'pre', lambda n, a: inputs.__setitem__(n, a.clone())):
         watched(images)
     assert torch.equal(inputs['first'], x)
     assert torch.equal(inputs['relu'], norm)
@@ -154,7 +156,8 @@ def test_hooks_are_removed_also_after_an_error():
         raise KeyError(name)
 
     for tap in ('pre', 'post'):
-        with pytest.raises(KeyError), recording(watched.network, tap, 'all', fail):
+        modules = chosen_modules(watched.network, 'all')
+        with pytest.raises(KeyError), recording(modules, tap, fail):
             watched(some_images())
     for module in watched.modules():
         assert not module._forward_hooks
@@ -168,7 +171,8 @@ def test_gather_is_upsampling_and_masking(tap, layers):
     watched = watched_network()
     images = some_images()
     key = key_of(watched, tap, layers)
-    logits, sample = key.sample(watched, images)
+    seen = watched.look(images, key.activations)
+    sample = key.sample(seen)
     stack = []
 
     def upsample(name, activation):
@@ -180,8 +184,8 @@ def test_gather_is_upsampling_and_masking(tap, layers):
             assert torch.equal(big, nn.functional.interpolate(activation, SIZE))
         stack.append(big)
 
-    with recording(watched.network, tap, layers, upsample):
-        assert torch.equal(watched(images), logits)
+    with recording(chosen_modules(watched.network, layers), tap, upsample):
+        assert torch.equal(watched(images), seen['logits'])
     space = torch.cat(stack, dim=1)
     mask = torch.zeros(space.shape[1:], dtype=torch.bool)
     mask[tuple(key.coordinates.T)] = True
@@ -245,16 +249,14 @@ def test_other_images_and_networks_are_refused():
     watched = watched_network()
     key = key_of(watched)
     with pytest.raises(ValueError, match='give images of the size of fitting'):
-        key.sample(watched, some_images(1, (32, 40)))
-    other = watched_network()
-    other.network.norm = nn.Sequential(nn.BatchNorm2d(6)).eval()
-    with pytest.raises(ValueError, match=r"no activation 'norm'"):
-        key.sample(other, some_images())
+        key.sample(watched.look(some_images(1, (32, 40)), key.activations))
+    with pytest.raises(ValueError, match=r"no activation 'post/first'"):
+        key.sample(watched.look(some_images()))
 
 
 def test_sampling_leaves_the_network_alone():
     watched = watched_network()
     before = {name: value.clone() for name, value in watched.state_dict().items()}
-    key_of(watched).sample(watched, some_images())
+    key_of(watched).sample(watched.look(some_images(), key_of(watched).activations))
     assert all(torch.equal(before[n], v) for n, v in watched.state_dict().items())
     assert not watched.network.training

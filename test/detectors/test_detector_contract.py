@@ -7,17 +7,13 @@ import inspect
 import pickle
 import pkgutil
 import re
-import warnings
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors import safe_open
-from support.colour_network import PATCH, normal_frames, some_images, watched_network
+from support.colour_network import PATCH, some_images, watched_network
+from support.fitted_detectors import FRAMES, WATCHED, build, fitted
 from torch import Tensor, nn
 
 from offline_training import detectors
@@ -26,71 +22,8 @@ from offline_training.detectors import DETECTORS
 from offline_training.detectors.base import Detector, DetectorSpec
 from offline_training.learning.store import StorageError, write_tensors
 from offline_training.watched.base import Watched
-from offline_training.watched.onnx_gates import check_graph
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    'standardized_max_logit': {'boundary_width': 2, 'dilation': 1},
-    'mc_dropout': {'passes': 4},
-    'mc_dropblock': {'passes': 4},
-    'mc_augmentation': {'passes': 4},
-    'weight_noise': {'passes': 4},
-    'larem': {'block_size': 2},
-    'lared': {'block_size': 2},
-    'residual_flow': {'hidden': 8, 'couplings': 2, 'steps': 10},
-    'obsnet': {
-        'epochs': 10,
-        'crop': 1.0,
-        'zoom': 1.0,
-        'paste': 1.0,
-        'learning_rate': 1e-2,
-    },
-    'light_observer': {
-        'epochs': 40,
-        'width': 16,
-        'batch_size': 4,
-        'max_objects': 2,
-        'learning_rate': 1e-2,
-        'attack_share': 0.0,
-    },
-    'dense_flow': {'channels': 12, 'hidden': 8, 'layers': 2, 'epochs': 3},
-    'monitor': {
-        'observer': {
-            'epochs': 40,
-            'width': 16,
-            'batch_size': 4,
-            'max_objects': 2,
-            'learning_rate': 1e-2,
-            'attack_share': 0.0,
-        },
-        'flow': {'channels': 12, 'hidden': 8, 'layers': 2, 'epochs': 3},
-    },
-    'error_fusion': {
-        'observer': {
-            'epochs': 40,
-            'width': 16,
-            'batch_size': 4,
-            'max_objects': 2,
-            'learning_rate': 1e-2,
-            'attack_share': 0.0,
-        },
-    },
-    'daain': {'points': 64, 'blocks': 2, 'epochs': 2},
-}
-"""Settings that make a detector small enough for 32x48 images; the default where absent."""
 
 every_detector = pytest.mark.parametrize('name', DETECTORS)
-WATCHED = watched_network()
-FRAMES = normal_frames()
-
-
-def build(name: str) -> Detector:
-    return DETECTORS[name](**SETTINGS.get(name, {}))
-
-
-@cache
-def fitted(name: str) -> Detector:
-    torch.manual_seed(1)
-    return build(name).fit(WATCHED, FRAMES).eval()
 
 
 def scores(detector: Detector, images: Tensor, watched: Watched = WATCHED) -> list[Tensor]:
@@ -279,52 +212,6 @@ def test_before_fitting_it_says_so(name):
             scores(detector, images)
     else:
         assert_close(scores(detector, images), scores(fitted(name), images))
-
-
-class _Chain(nn.Module):
-    """Images to scores, the form that an engine would run."""
-
-    def __init__(self, detector: Detector):
-        super().__init__()
-        self.detector = detector
-        self.watched = WATCHED
-
-    def forward(self, images: Tensor) -> Tensor:
-        if self.detector.has_map:
-            return self.detector.score_map(self.watched, images)
-        return self.detector.score_frame(self.watched, images)
-
-
-@pytest.mark.parametrize(
-    'name',
-    [
-        # Two seconds each: the fast tests export only the one with the most kinds of operator.
-        pytest.param(name, marks=[] if name == 'standardized_max_logit' else pytest.mark.slow)
-        for name, each in DETECTORS.items()
-        if each().exportable
-    ],
-)
-def test_exportable_ones_agree_with_torch_in_onnxruntime(name, tmp_path: Path):
-    chain = _Chain(fitted(name)).eval()
-    path = tmp_path / f'{name}.onnx'
-    example = some_images(unknown=False, count=1)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            chain,
-            (example,),
-            path,
-            input_names=['images'],
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    check_graph(path)
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    for images in (example, some_images(unknown=True, count=1)):
-        (actual,) = session.run(None, {'images': images.numpy()})
-        with torch.no_grad():
-            assert_close([torch.from_numpy(actual)], [chain(images)], 1e-3)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

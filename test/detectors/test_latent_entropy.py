@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,9 +32,7 @@ from offline_training.learning.store import StorageError
 from offline_training.segmentation.backbones.dropblock import drop_block
 from offline_training.watched.base import Watched
 from offline_training.watched.config import InputConfig
-from offline_training.watched.graphs import TapGraph
 from offline_training.watched.normalization import Normalize
-from offline_training.watched.onnx_gates import check_graph
 
 HEIGHT, WIDTH = 48, 64
 both = pytest.mark.parametrize('kind', [LaREM, LaRED])
@@ -408,28 +403,3 @@ def test_what_cannot_be_fitted_or_scored_says_why():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LaRED(**wrong)
-
-
-def test_an_engine_gets_the_same_score_from_the_tap(tmp_path: Path):
-    # All of LaREM's operators are also LaRED's.
-    detector = fitted(LaRED, tap='wide')
-    path = tmp_path / 'latent.onnx'
-    with torch.no_grad():
-        taps = WATCHED.features(torch.cat([CLEAN[:4], FOG[:4]]))[1]['wide']
-    graph = TapGraph(detector, ['wide']).eval()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            graph,
-            (taps[:1],),
-            path,
-            dynamo=True,
-            opset_version=18,
-            external_data=False,
-            verbose=False,
-        )
-    check_graph(path)
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    for tap in taps:
-        (actual,) = session.run(None, {session.get_inputs()[0].name: tap[None].numpy()})
-        np.testing.assert_allclose(actual, graph(tap[None]), rtol=1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from support.colour_network import (
     some_images,
     watched_network,
 )
-from torch import Tensor, nn
+from torch import nn
 
 from offline_training.attacks.local_adversarial import NOISE
 from offline_training.data.frames import Frames
@@ -26,7 +25,6 @@ from offline_training.detectors.obsnet.obsnet_network import (
     Layout,
     ObserverNetwork,
     SmallObserver,
-    block_inputs,
     initialise,
 )
 from offline_training.detectors.obsnet.obsnet_training import (
@@ -38,10 +36,11 @@ from offline_training.detectors.obsnet.obsnet_training import (
 )
 from offline_training.measures.pixel_curve import PixelCurve
 from offline_training.segmentation.backbones import build_backbone
+from offline_training.watched.activations import activations
 from offline_training.watched.base import Watched
 from offline_training.watched.config import InputConfig
+from offline_training.watched.export import export_watched
 from offline_training.watched.normalization import Normalize
-from offline_training.watched.onnx_gates import check_graph
 
 QUICK = {'crop': 1.0, 'zoom': 1.0, 'learning_rate': 1e-2}
 FRAMES = normal_frames()
@@ -113,8 +112,10 @@ def test_features_are_added_to_what_the_blocks_receive():
     target = watched_network().network
     observer = started(other_network().network)
     x = torch.rand(2, 3, 32, 48)
-    with block_inputs(target, observer.blocks) as seen, torch.no_grad():
+    names = [f'pre/{name}' for name in observer.blocks]
+    with activations(target, names) as found, torch.no_grad():
         logits, taps = target.features(x)
+        seen = {name.removeprefix('pre/'): value for name, value in found.items()}
         actual = observer(x, seen, logits)
     assert list(seen) == list(observer.blocks) == ['norm', 'late', 'head']
     # The same by hand, from the convolutions of the target and of the copy.
@@ -131,7 +132,7 @@ def test_features_are_added_to_what_the_blocks_receive():
 
 def test_nothing_hangs_on_the_target_even_after_an_error():
     network = ColourNetwork()
-    with pytest.raises(ZeroDivisionError), block_inputs(network, ['late']):
+    with pytest.raises(ZeroDivisionError), activations(network, ['pre/late']):
         raise ZeroDivisionError
     assert not any(module._forward_pre_hooks for module in network.modules())
 
@@ -329,8 +330,6 @@ def test_other_networks_are_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize('small', [False, True])
 def test_on_espnet_it_can_be_exported(small, tmp_path: Path):
-    import onnxruntime
-
     torch.manual_seed(0)
     normalize = Normalize(InputConfig(mean=(0, 0, 0), std=(255, 255, 255)))
     watched = Watched(build_backbone('espnet', num_classes=11), normalize, 11)
@@ -345,29 +344,11 @@ def test_on_espnet_it_can_be_exported(small, tmp_path: Path):
     )
     detector = ObsNet(epochs=1, crop=1.0, small=small).fit(watched, frames)
 
-    class Chain(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.detector, self.watched = detector, watched
-
-        def forward(self, images: Tensor) -> Tensor:
-            return self.detector.score_map(self.watched, images)
-
     image = torch.from_numpy(frames.images[0])[None]
-    expected = detector.score_map(watched, image).numpy()
-    path = tmp_path / 'obsnet.onnx'
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            Chain().eval(),
-            (image,),
-            path,
-            input_names=['images'],
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    check_graph(path)
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    (actual,) = session.run(None, {'images': image.numpy()})
-    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+    (exported,) = detector.export(watched, image, tmp_path)
+    assert exported.gates['parity_error'] < 1e-3
+    behind = export_watched('backbone', watched, [exported], image, tmp_path)
+    assert {each.name for each in exported.network.inputs} <= {
+        'image',
+        *(each.name for each in behind.network.outputs),
+    }

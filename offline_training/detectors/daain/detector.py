@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.daain.classifiers import ClassifierKind, build_classifier
 from offline_training.detectors.daain.flows import FlowKind, build_flow
-from offline_training.detectors.daain.recording import Layers, Tap, activation_shapes
+from offline_training.detectors.daain.recording import Layers, activation_shapes
 from offline_training.detectors.daain.sampling_key import SamplingKey, draw_key
 from offline_training.detectors.daain.scorer import SampleScorer
 from offline_training.detectors.daain.training import FlowHistory
+from offline_training.detectors.one_pass import OnePassDetector
 from offline_training.learning.session import QUIET, Session
 from offline_training.learning.store import StorageError
-from offline_training.watched.base import Watched
+from offline_training.watched.activations import Tap
+from offline_training.watched.base import Seen, Watched
 
 BATCH = 4
 """Images per pass while fitting."""
@@ -33,7 +34,7 @@ HIDDEN = {
 """Width of the coupling networks where the settings name none."""
 
 
-class Daain(Detector):
+class Daain(OnePassDetector):
     """Flow over a blue-noise sample of the activations, then a classifier on its output.
 
     Settings: `tap` and `layers` choose the activations (inputs or outputs of leaf modules; all,
@@ -45,8 +46,8 @@ class Daain(Detector):
     What goes into batch normalisations is nearly Gaussian; what comes out of rectifiers is cut off
     at zero, which no affine flow undoes. A network without any needs other `layers`.
 
-    Every choice can be exported: the recorded modules give their activations while
-    `DaainGraph` is traced, and sampling becomes one Gather per layer. Convolutions over a grid
+    Every choice can be exported: the watched network then gives the activations, and sampling
+    becomes one Gather per layer. Convolutions over a grid
     cost more than the linear flows. Whole frames only, as there is no map of a sparse sample.
 
     Raises:
@@ -59,7 +60,6 @@ class Daain(Detector):
         'and Adversarial Input using Normalizing Flows, 2021'
     )
     inputs = 'taps'
-    exportable = True
 
     def __init__(
         self,
@@ -139,7 +139,10 @@ class Daain(Detector):
                 grid=None if settings['flow'].endswith('linear') else tuple(settings['grid']),
             ).to(device)
             samples = torch.cat(
-                [key.sample(watched, images)[1] for images, _ in frames.batches(BATCH, device)]
+                [
+                    key.sample(watched.look(images, key.activations))
+                    for images, _ in frames.batches(BATCH, device)
+                ]
             )
         self.key = key
         self.scorer = self._build(key).to(device)
@@ -148,21 +151,19 @@ class Daain(Detector):
         )
         return self
 
-    def predict(self, watched: Watched, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (B, C, H, W) and scores (B,) of one pass.
+    @property
+    def fitted(self) -> bool:
+        return self.key is not None
 
-        Raises:
-            RuntimeError: the detector is not fitted.
-        """
-        if self.key is None or self.scorer is None:
-            raise not_fitted(self)
-        logits, sample = self.key.sample(watched, images)
-        score: Tensor = self.scorer(sample)
-        return logits, score
+    def activations(self, watched: Watched, images: Tensor) -> Sequence[str]:
+        assert self.key is not None
+        return self.key.activations
 
-    def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
-        """Return one score per image, (B,)."""
-        return self.predict(watched, images)[1]
+    def frame_of(self, watched: Watched, seen: Seen) -> Tensor:
+        assert self.key is not None
+        assert self.scorer is not None
+        score: Tensor = self.scorer(self.key.sample(seen))
+        return score
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take over saved tensors; key and flow get their sizes from them."""
@@ -177,15 +178,3 @@ class Daain(Detector):
         self.scorer = self._build(self.key)
         super().adopt(tensors)
         self.requires_grad_(False)
-
-
-class DaainGraph(nn.Module):
-    """Images uint8 (B, H, W, 3) to logits and scores (B,), in the form that is exported."""
-
-    def __init__(self, detector: Daain, watched: Watched):
-        super().__init__()
-        self.detector = detector
-        self.watched = watched
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.detector.predict(self.watched, images)

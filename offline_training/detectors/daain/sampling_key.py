@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from offline_training.detectors.daain.poisson_disc import gridify, poisson_disc
-from offline_training.detectors.daain.recording import Layers, Shape, Tap, recording
+from offline_training.detectors.daain.recording import Layers, Shape
 from offline_training.learning.store import StorageError
-from offline_training.watched.base import Watched
+from offline_training.watched.activations import Tap
 
 VERSION = 1
 SEARCHES = 8
@@ -110,27 +110,25 @@ class SamplingKey(nn.Module):
         _, height, width = self.shapes[name]
         return activation.flatten(1).index_select(1, (channel * height + row) * width + column)
 
-    def sample(self, watched: Watched, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Run `watched` on images (B, H, W, 3); return its logits and the sample (B, N).
+    @property
+    def activations(self) -> list[str]:
+        """The activations that are sampled, in the names of `watched.activations`."""
+        return [f'{self.tap}/{name}' for name in self.shapes]
+
+    def sample(self, seen: Mapping[str, Tensor]) -> Tensor:
+        """Return the sample (B, N) of `activations`.
 
         Raises:
             ValueError: the network differs from the one the key was drawn for.
         """
-        taken: dict[str, Tensor] = {}
-
-        def see(name: str, activation: Tensor) -> None:
-            if name in self.shapes:
-                taken[name] = self.gather(name, activation)
-
-        with recording(watched.network, self.tap, self.layers, see):
-            logits = watched(images)
-        missing = [name for name in self.shapes if name not in taken]
-        if missing:
+        if missing := [name for name in self.activations if name not in seen]:
             raise ValueError(
-                f'{type(watched.network).__name__} has no activation {missing[0]!r}, which the '
-                'sampling key takes; use the network that daain was fitted on, or fit anew'
+                f'the network has no activation {missing[0]!r}, which the sampling key takes; use '
+                'the network that daain was fitted on, or fit anew'
             )
-        return logits, torch.cat([taken[name] for name in self.shapes], dim=1)
+        return torch.cat(
+            [self.gather(name, seen[f'{self.tap}/{name}']) for name in self.shapes], dim=1
+        )
 
 
 def _native(

@@ -21,7 +21,7 @@ from offline_training.detectors.dense_flow.flow_training import (
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.learning.fit_progress import fit_progress
 from offline_training.learning.session import QUIET, Session
-from offline_training.watched.base import Watched
+from offline_training.watched.base import Seen, Watched
 
 
 class DenseFlowDensity(NetworkDetector):
@@ -40,7 +40,6 @@ class DenseFlowDensity(NetworkDetector):
         'Using Real NVP, 2017'
     )
     inputs = 'taps'
-    exportable = True
 
     def __init__(self, **training: Any):
         if 'taps' in training:
@@ -73,11 +72,8 @@ class DenseFlowDensity(NetworkDetector):
         self.keep(flow)
         return self
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        network = self.network(watched, images)
-        with torch.no_grad():
-            _, taps = watched.features(images)
-        return self.call(network, taps)[:, 0]
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
+        return self.call(seen)[:, 0]
 
     def build(self, watched: Watched, height: int, width: int) -> TapFlow:
         return build_flow(watched.network, self.config, height, width).to(watched.device)

@@ -174,7 +174,7 @@ class TapFlow(nn.Module):
 
     def forward(self, taps: Mapping[str, Tensor]) -> Tensor:
         x = self.whitening(self.gather(taps))
-        condition = self.position.expand(len(x), -1, -1, -1)
+        condition = self.position.to(x.dtype).expand(len(x), -1, -1, -1)
         z, log_det = self.flow(x, condition)
         # Mean, not sum: the number of dimensions must not set the range (half precision).
         density = 0.5 * (z * z).mean(dim=1) - log_det / self.flow.dimensions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,15 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.layer_density.held_out import split, thinned
 from offline_training.detectors.logit_scores.logit_scores import error_odds
 from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.detectors.one_pass import OnePassDetector
 from offline_training.learning.session import QUIET, Session
 from offline_training.segmentation.augmentation import photometric
 from offline_training.segmentation.config import AugmentationConfig
 from offline_training.synthesis.pasting import paste_objects
-from offline_training.watched.base import Watched
+from offline_training.watched.base import Seen, Watched
 
 FRAMES = 48
 """The regression, of some twenty weights, is fitted on at most so many frames."""
@@ -30,7 +31,7 @@ LIGHT = AugmentationConfig(gamma=0.12, brightness=0.05, contrast=0.12, saturatio
 """Changes of light and colour, so that the weights hold on other days too."""
 
 
-class ErrorFusion(Detector):
+class ErrorFusion(OnePassDetector):
     """Log odds (B, H, W) that the segmentation is wrong or the thing unknown.
 
     A logistic regression of both logits of the light observer, of the log-odds of an error by the
@@ -49,7 +50,6 @@ class ErrorFusion(Detector):
         'Gimpel, 2017 (softmax)'
     )
     inputs = 'logits, taps'
-    exportable = True
     weight: Tensor
     bias: Tensor
 
@@ -86,9 +86,11 @@ class ErrorFusion(Detector):
                 # No output of the network is the right answer on an unknown thing.
                 truth[mask > 0] = -1
             image = photometric(image, LIGHT, rng)
-            values, predicted = self._look(
-                watched, torch.from_numpy(np.ascontiguousarray(image))[None].to(watched.device)
-            )
+            pixels = torch.from_numpy(np.ascontiguousarray(image))[None].to(watched.device)
+            with torch.no_grad():
+                values, predicted = self._inputs(
+                    watched, watched.look(pixels, self.activations(watched, pixels))
+                )
             drawn = rng.choice(truth.size, min(PIXELS, truth.size), replace=False)
             inputs.append(values[0].flatten(1).T[drawn].cpu().numpy())
             labels = predicted[0].flatten()[drawn].cpu().numpy()
@@ -111,19 +113,22 @@ class ErrorFusion(Detector):
         self.weight = torch.from_numpy(weight).float().to(watched.device)
         self.bias = torch.from_numpy(bias).float().to(watched.device)
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        if not self.weight.numel():
-            raise not_fitted(self)
-        values, predicted = self._look(watched, images)
+    @property
+    def fitted(self) -> bool:
+        return self.weight.numel() > 0
+
+    def activations(self, watched: Watched, images: Tensor) -> Sequence[str]:
+        return self.observer.activations(watched, images)
+
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
+        values, predicted = self._inputs(watched, seen)
         # Not by indexing, which engines do not all have in this form.
         bias = self.bias.index_select(0, predicted.flatten()).view(predicted.shape)
         return (values * self.weight.view(1, -1, 1, 1)).sum(dim=1) + bias
 
-    def _look(self, watched: Watched, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _inputs(self, watched: Watched, seen: Seen) -> tuple[Tensor, Tensor]:
         """Return unknown, error and softmax log-odds (B, 3, H, W) and predictions (B, H, W)."""
-        with torch.no_grad():
-            logits, taps = watched.features(images)
-            observed = self.observer.call(self.observer.network(watched, images), taps)
-            odds = error_odds(logits[:, : watched.num_classes])
-            observed = F.interpolate(observed, size=odds.shape[-2:], mode='bilinear')
-            return torch.cat([observed, odds[:, None]], dim=1), logits.argmax(dim=1)
+        odds = error_odds(seen['logits'][:, : watched.num_classes])
+        observed = self.observer.call(seen)
+        observed = F.interpolate(observed, size=odds.shape[-2:], mode='bilinear')
+        return torch.cat([observed, odds[:, None]], dim=1), seen['labels']

@@ -13,19 +13,19 @@ from typing_extensions import Self
 
 from offline_training.calibration.calibration import fit_fusion
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, not_fitted
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.layer_density.held_out import split
 from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.detectors.one_pass import OnePassDetector
 from offline_training.learning.session import QUIET, Session
 from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
-from offline_training.watched.base import Watched
-from offline_training.watched.graphs import MAPS, energy_map
+from offline_training.watched.base import Seen, Watched
+from offline_training.watched.graphs import MAPS
 from ros2_ood_monitor.bundle.manifest import Fusion
 from ros2_ood_monitor.inference.fusion import STANDARD_SCORE_LIMIT
 
 
-class Monitor(Detector):
+class Monitor(OnePassDetector):
     """Log odds that a map pixel (B, H/4, W/4) shows something unknown, from four maps.
 
     Energy of the logits, density of the flow, and both logits of the observer, standardised and
@@ -43,7 +43,6 @@ class Monitor(Detector):
         '(flow) and Liu et al., 2020 (energy)'
     )
     inputs = 'logits, taps'
-    exportable = True
     scale: Tensor
 
     def __init__(
@@ -91,22 +90,32 @@ class Monitor(Detector):
         device = next(self.observer.buffers(), self.scale).device
         self.scale = torch.tensor([*columns, (0.0, 1.0, fusion.bias)], device=device)
 
+    @property
+    def fitted(self) -> bool:
+        return self.scale.numel() > 0
+
+    def activations(self, watched: Watched, images: Tensor) -> Sequence[str]:
+        return [
+            *self.observer.activations(watched, images),
+            *self.flow.activations(watched, images),
+        ]
+
     def maps(self, watched: Watched, images: Tensor) -> dict[str, Tensor]:
         """Return the maps (B, H/4, W/4) by name."""
         with torch.no_grad():
-            logits, taps = watched.features(images)
-            observed = self.observer.call(self.observer.network(watched, images), taps)
-            return {
-                'energy': energy_map(logits)[:, 0],
-                'density': self.flow.call(self.flow.network(watched, images), taps)[:, 0],
-                'unknown': observed[:, 0],
-                'error': observed[:, 1],
-            }
+            return self._maps(watched.look(images, self.activations(watched, images)))
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        if not self.scale.numel():
-            raise not_fitted(self)
-        maps = torch.stack([*self.maps(watched, images).values()], dim=-1)
+    def _maps(self, seen: Seen) -> dict[str, Tensor]:
+        observed = self.observer.call(seen)
+        return {
+            'energy': seen['energy'][:, 0],
+            'density': self.flow.call(seen)[:, 0],
+            'unknown': observed[:, 0],
+            'error': observed[:, 1],
+        }
+
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
+        maps = torch.stack([*self._maps(seen).values()], dim=-1)
         mean, deviation, weight = self.scale[:-1].T
         standard = (maps - mean) / deviation
         limited = standard.clamp(-STANDARD_SCORE_LIMIT, STANDARD_SCORE_LIMIT)

@@ -13,13 +13,12 @@ from typing_extensions import Self
 
 from offline_training.data.frames import Frames
 from offline_training.detectors.base import (
-    Detector,
     NotApplicableError,
-    not_fitted,
 )
 from offline_training.detectors.larex.latent_entropy import knn_entropy, mask_weights, masked_means
+from offline_training.detectors.one_pass import OnePassDetector
 from offline_training.learning.session import QUIET, Session
-from offline_training.watched.base import Watched
+from offline_training.watched.base import Seen, Watched
 
 PAPER = (
     'Arnez et al., Latent Representation Entropy Density for Distribution Shift Detection, 2024'
@@ -29,7 +28,7 @@ FRAMES_PER_COMPONENT = 4
 """Frames that `fit` wants for each direction it keeps: with fewer it keeps fewer directions."""
 
 
-class LatentDensity(Detector):
+class LatentDensity(OnePassDetector):
     """Score of a frame from one vector with a number per channel of one tap.
 
     The masks are drawn in `fit` and saved, so that a frame has one score. It can be exported with
@@ -104,9 +103,9 @@ class LatentDensity(Detector):
     def _score(self, z: Tensor) -> Tensor:
         """Return the scores (B,) of scaled principal coordinates (B, D)."""
 
-    def chosen(self, taps: Mapping[str, Tensor]) -> Tensor:
-        """Return the tap (B, C, H, W) that is looked at."""
-        name = self.settings['tap']
+    def chosen(self, taps: Mapping[str, Tensor]) -> str:
+        """Return the name of the tap (B, C, H, W) that is looked at."""
+        name: str | None = self.settings['tap']
         if name is None:
             name = max(
                 list(taps)[::-1],
@@ -117,7 +116,7 @@ class LatentDensity(Detector):
                 f'the network has no tap {name!r} but {", ".join(taps)}; correct the tap of '
                 f'{self.name}'
             )
-        return taps[name].float()
+        return name
 
     def channels(self, tap: Tensor) -> Tensor:
         """Return the numbers (B, C) that describe the channels of a tap (B, C, H, W).
@@ -136,11 +135,6 @@ class LatentDensity(Detector):
         spread = tap - tap.mean(dim=(2, 3), keepdim=True)
         return knn_entropy(masked_means(spread, self.weights), self.settings['neighbors'])
 
-    def forward(self, taps: Mapping[str, Tensor]) -> Tensor:
-        """Return the scores (B,) of taps by name."""
-        channels = self.channels(self.chosen(taps))
-        return self._score(torch.matmul(channels - self.center, self.axes))
-
     def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Draw the masks and learn the density; labels are not looked at.
 
@@ -156,7 +150,8 @@ class LatentDensity(Detector):
         vectors: list[Tensor] = []
         for images, _ in frames.batches(self.settings['batch_size'], watched.device):
             with torch.no_grad():
-                tap = self.chosen(watched.features(images)[1])
+                taps = watched.look(images).taps
+                tap = taps[self.chosen(taps)]
                 if not vectors:
                     self._draw_masks(tap)
                 vectors.append(self.channels(tap).cpu())
@@ -168,13 +163,13 @@ class LatentDensity(Detector):
         self.axes = (axes / scales).float()
         return self.to(watched.device)
 
-    def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
-        """Return one score per image (B,)."""
-        if not self.center.numel():
-            raise not_fitted(self)
-        with torch.no_grad():
-            score: Tensor = self(watched.features(images)[1])
-        return score
+    @property
+    def fitted(self) -> bool:
+        return self.center.numel() > 0
+
+    def frame_of(self, watched: Watched, seen: Seen) -> Tensor:
+        channels = self.channels(seen[self.chosen(seen.taps)])
+        return self._score(torch.matmul(channels - self.center, self.axes))
 
     def _most_components(self, frames: int) -> int:
         wanted: int | None = self.settings['components']
@@ -221,7 +216,6 @@ class LaREM(LatentDensity):
     name = 'larem'
     paper = f'{PAPER} (Mahalanobis distance)'
     inputs = 'taps'
-    exportable = True
 
     def __init__(
         self,
@@ -260,7 +254,6 @@ class LaRED(LatentDensity):
     name = 'lared'
     paper = f'{PAPER} (kernel density)'
     inputs = 'taps'
-    exportable = True
     stored: Tensor
 
     def __init__(

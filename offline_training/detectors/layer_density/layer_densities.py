@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from offline_training.attacks.gradient_sign import channels_first, fgsm
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, NotApplicableError, not_fitted
+from offline_training.detectors.base import NotApplicableError
 from offline_training.detectors.layer_density.class_density import ClassDensity
 from offline_training.detectors.layer_density.class_features import (
     Pooled,
@@ -23,7 +23,8 @@ from offline_training.detectors.layer_density.held_out import Indices, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
-from offline_training.watched.base import Watched
+from offline_training.detectors.one_pass import OnePassDetector
+from offline_training.watched.base import Seen, Watched
 
 Weighing = Literal['regression', 'mean']
 PART = 256
@@ -43,7 +44,7 @@ class Vectors(NamedTuple):
     """Classes there can be."""
 
 
-class LayerDensities(Detector):
+class LayerDensities(OnePassDetector):
     """Frame score from class-conditional densities of pooled taps.
 
     Classifiers: every tap is averaged over the frame and scored by its most likely class, as in
@@ -109,11 +110,19 @@ class LayerDensities(Detector):
         self.combination = LayerCombination()
 
     @property
+    def fitted(self) -> bool:
+        return len(self.densities) > 0
+
+    @property
     def gradients(self) -> bool:
         return bool(self.settings['magnitudes'][0] > 0)
 
     @property
     def exportable(self) -> bool:
+        return not self.gradients
+
+    @property
+    def shares_features(self) -> bool:
         return not self.gradients
 
     @property
@@ -126,22 +135,21 @@ class LayerDensities(Detector):
 
     # Scoring
 
-    def chosen(self, taps: Mapping[str, Tensor]) -> list[Tensor]:
+    def chosen(self, seen: Seen) -> list[Tensor]:
         """Return the taps that are looked at, in order."""
-        names = self.settings['taps'] or list(taps)
-        if unknown := [name for name in names if name not in taps]:
+        names = self.settings['taps'] or list(seen.taps)
+        if unknown := [name for name in names if name not in seen]:
             raise NotApplicableError(
-                f'the network has no tap {unknown[0]!r} but {", ".join(taps)}; correct the taps '
-                f'of {self.name}'
+                f'the network has no tap {unknown[0]!r} but {", ".join(seen.taps)}; correct the '
+                f'taps of {self.name}'
             )
-        return [taps[name] for name in names]
+        return [seen[name] for name in names]
 
-    def pool(self, logits: Tensor, taps: Mapping[str, Tensor], num_classes: int) -> list[Pooled]:
+    def pool(self, seen: Seen, num_classes: int) -> list[Pooled]:
         """Return the features of all layers, tap by tap."""
-        chosen = self.chosen(taps)
-        if logits.dim() == 2:
+        chosen, labels = self.chosen(seen), seen['labels']
+        if labels.dim() == 1:
             return [frame_means(tap, class_known=False) for tap in chosen]
-        labels = logits.argmax(dim=1)
         layers = []
         for tap in chosen:
             layers.append(class_means(tap, labels, num_classes, self.settings['min_share']))
@@ -149,9 +157,9 @@ class LayerDensities(Detector):
                 layers.append(frame_means(tap, class_known=True))
         return layers
 
-    def forward(self, logits: Tensor, taps: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, seen: Seen) -> Tensor:
         """Return the scores of all layers (B, L)."""
-        layers = self.pool(logits, taps, len(self._layers()[0].center))
+        layers = self.pool(seen, len(self._layers()[0].center))
         scores = [density(x) for density, x in zip(self._layers(), layers, strict=True)]
         return torch.stack(scores, dim=1)
 
@@ -165,25 +173,28 @@ class LayerDensities(Detector):
         normal frames get more normal by it than others (Liang et al., ODIN, 2018; in grey levels
         the step is the same for all channels).
         """
-        if not self.densities:
-            raise not_fitted(self)
         magnitude = self.settings['magnitudes'][0]
         if magnitude == 0:
             with torch.no_grad():
-                return self(*watched.features(images))
+                return self(watched.look(images))
         columns = []
         with torch.inference_mode(False), torch.enable_grad():
             start = images.clone().float().requires_grad_(True)
-            scores = self(*watched.features(start))
+            scores = self(watched.look(start))
             for layer in range(scores.shape[1]):
                 (gradient,) = torch.autograd.grad(scores[:, layer].sum(), start, retain_graph=True)
                 moved = (start.detach() - magnitude * gradient.sign()).clamp(0, 255)
                 with torch.no_grad():
-                    columns.append(self(*watched.features(moved))[:, layer])
+                    columns.append(self(watched.look(moved))[:, layer])
         return torch.stack(columns, dim=1)
+
+    def frame_of(self, watched: Watched, seen: Seen) -> Tensor:
+        return self.combination(self(seen))
 
     def score_frame(self, watched: Watched, images: Tensor) -> Tensor:
         """Return the log odds (B,) that a frame is not normal driving."""
+        if not self.gradients:
+            return super().score_frame(watched, images)
         return self.combination(self.layer_scores(watched, images))
 
     # Fitting
@@ -197,8 +208,7 @@ class LayerDensities(Detector):
         size = self.settings['batch_size']
         for images, labels in frames.subset(chosen).batches(size, watched.device):
             with torch.no_grad():
-                logits, taps = watched.features(images)
-                layers = self.pool(logits, taps, watched.num_classes)
+                layers = self.pool(watched.look(images), watched.num_classes)
             vectors = []
             for values, present in layers:
                 if present is None:

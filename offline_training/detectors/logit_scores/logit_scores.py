@@ -12,8 +12,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from offline_training.detectors.base import Detector, NotApplicableError
-from offline_training.watched.base import Watched
+from offline_training.detectors.base import NotApplicableError
+from offline_training.detectors.one_pass import OnePassDetector
+from offline_training.watched.base import Seen, Watched
 
 
 def as_maps(logits: Tensor) -> Tensor:
@@ -58,15 +59,15 @@ def free_energy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     return -temperature * (peak + (scaled - peak[:, None]).exp().sum(dim=1).log())
 
 
-class LogitScore(Detector):
+class LogitScore(OnePassDetector):
     """Base of the scores that read nothing but the logits of the known classes."""
 
     @abstractmethod
     def score(self, logits: Tensor) -> Tensor:
         """Map logits (B, C, H, W) of the known classes to scores (B, H, W)."""
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        return self.score(known_logits(watched, images))
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
+        return self.score(as_maps(seen['logits'])[:, : watched.num_classes])
 
 
 class MaxSoftmax(LogitScore):
@@ -82,7 +83,6 @@ class MaxSoftmax(LogitScore):
         'Examples in Neural Networks, 2017'
     )
     inputs = 'logits'
-    exportable = True
 
     def __init__(self, temperature: float = 1.0):
         super().__init__(temperature=temperature)
@@ -98,7 +98,6 @@ class MaxLogit(LogitScore):
     name = 'max_logit'
     paper = 'Hendrycks et al., Scaling Out-of-Distribution Detection for Real-World Settings, 2022'
     inputs = 'logits'
-    exportable = True
 
     def score(self, logits: Tensor) -> Tensor:
         return -logits.amax(dim=1)
@@ -110,7 +109,6 @@ class PredictiveEntropy(LogitScore):
     name = 'entropy'
     paper = 'Shannon, A Mathematical Theory of Communication, 1948'
     inputs = 'logits'
-    exportable = True
 
     def score(self, logits: Tensor) -> Tensor:
         return entropy(logits)
@@ -126,7 +124,6 @@ class Energy(LogitScore):
     name = 'energy'
     paper = 'Liu et al., Energy-based Out-of-distribution Detection, 2020'
     inputs = 'logits'
-    exportable = True
 
     def __init__(self, temperature: float = 1.0):
         super().__init__(temperature=temperature)
@@ -136,7 +133,7 @@ class Energy(LogitScore):
         return free_energy(logits, self.temperature)
 
 
-class VoidProbability(Detector):
+class VoidProbability(OnePassDetector):
     """Softmax probability of the void channels, for networks that were trained to say void."""
 
     name = 'void'
@@ -145,10 +142,9 @@ class VoidProbability(Detector):
         'Segmentation, 2021'
     )
     inputs = 'logits'
-    exportable = True
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        logits = as_maps(watched(images))
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
+        logits = as_maps(seen['logits'])
         if logits.shape[1] == watched.num_classes:
             raise NotApplicableError(
                 f'void needs a network with a void channel but this one has {logits.shape[1]} '

@@ -8,10 +8,10 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import Detector, not_fitted
-from offline_training.detectors.logit_scores.logit_scores import known_logits
+from offline_training.detectors.logit_scores.logit_scores import as_maps, known_logits
+from offline_training.detectors.one_pass import OnePassDetector
 from offline_training.learning.session import QUIET, Session
-from offline_training.watched.base import Watched
+from offline_training.watched.base import Seen, Watched
 
 KERNEL = 7
 """Taps of the smoothing filter; its standard deviation is one tap, as in the paper."""
@@ -79,7 +79,7 @@ def smooth(scores: Tensor, dilation: int = 6) -> Tensor:
     return F.conv2d(x, weights.view(1, 1, 1, -1), dilation=(1, dilation))[:, 0]
 
 
-class StandardizedMaxLogit(Detector):
+class StandardizedMaxLogit(OnePassDetector):
     """The negated largest logit in standard deviations from its mean over the predicted class.
 
     `boundary_width` is how far on each side of a boundary scores are replaced and `dilation` the
@@ -96,7 +96,6 @@ class StandardizedMaxLogit(Detector):
         'Identifying Unexpected Road Obstacles in Urban-Scene Segmentation, 2021'
     )
     inputs = 'logits'
-    exportable = True
     mean: Tensor
     deviation: Tensor
 
@@ -133,10 +132,12 @@ class StandardizedMaxLogit(Detector):
         self.deviation = deviation.clamp_min(MIN_DEVIATION).float()
         return self
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        if not self.mean.numel():
-            raise not_fitted(self)
-        logits = known_logits(watched, images)
+    @property
+    def fitted(self) -> bool:
+        return self.mean.numel() > 0
+
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
+        logits = as_maps(seen['logits'])[:, : watched.num_classes]
         labels = logits.argmax(dim=1)
         # An embedding, because engines have no indexing by a map.
         expected, deviation = F.embedding(

@@ -10,7 +10,6 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.base import not_fitted
 from offline_training.detectors.layer_density.held_out import (
     Indices,
     split,
@@ -20,7 +19,7 @@ from offline_training.detectors.layer_density.layer_densities import LayerDensit
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
 from offline_training.detectors.mahalanobis.dense_mahalanobis import MahalanobisMap, TapDistance
 from offline_training.learning.session import QUIET, Session
-from offline_training.watched.base import Watched
+from offline_training.watched.base import Seen, Watched
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
 
 MAP_FRAMES = 64
@@ -87,16 +86,17 @@ class Mahalanobis(LayerDensities):
             )
         return self
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        if not self.densities:
-            raise not_fitted(self)
+    @property
+    def has_map(self) -> bool:
+        return self.map is not None or not self.fitted
+
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
         if self.map is None:
             raise TypeError(
                 'mahalanobis was fitted on a classifier and has no map; use score_frame'
             )
-        size = images.shape[1] // MAP_STRIDE, images.shape[2] // MAP_STRIDE
-        with torch.no_grad():
-            score: Tensor = self.map(self.chosen(watched.features(images)[1]), size)
+        size = seen['labels'].shape[1] // MAP_STRIDE, seen['labels'].shape[2] // MAP_STRIDE
+        score: Tensor = self.map(self.chosen(seen), size)
         return score[:, 0]
 
     def _fit_map(
@@ -107,7 +107,7 @@ class Mahalanobis(LayerDensities):
         moments: list[ClassMoments] = []
         for images, labels in frames.subset(learned).batches(batch, device):
             with torch.no_grad():
-                taps = self.chosen(watched.features(images)[1])
+                taps = self.chosen(watched.look(images))
             moments = moments or [
                 ClassMoments(watched.num_classes, tap.shape[1], device) for tap in taps
             ]
@@ -128,7 +128,7 @@ class Mahalanobis(LayerDensities):
         spreads = [ClassMoments(1, 1, device) for _ in distances]
         for images, _ in frames.subset(held_out).batches(batch, device):
             with torch.no_grad():
-                taps = self.chosen(watched.features(images)[1])
+                taps = self.chosen(watched.look(images))
                 for spread, distance, tap in zip(spreads, distances, taps, strict=True):
                     cells = distance.squared(tap).reshape(-1, 1)
                     spread.update(cells, torch.zeros_like(cells[:, 0], dtype=torch.long))

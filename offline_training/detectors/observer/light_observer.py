@@ -23,7 +23,7 @@ from offline_training.detectors.observer.observer_training import (
 )
 from offline_training.learning.fit_progress import fit_progress
 from offline_training.learning.session import QUIET, Session
-from offline_training.watched.base import Watched
+from offline_training.watched.base import Seen, Watched
 
 Target = Literal['unknown', 'error', 'both']
 CHANNELS: dict[Target, tuple[int, ...]] = {'unknown': (0,), 'error': (1,), 'both': (0, 1)}
@@ -49,7 +49,6 @@ class LightObserver(NetworkDetector):
         'Learning from Local Adversarial Attacks in Semantic Segmentation, 2021'
     )
     inputs = 'logits, taps'
-    exportable = True
 
     def __init__(self, target: Target = 'unknown', confidence: bool = False, **training: Any):
         if target not in CHANNELS:
@@ -82,16 +81,13 @@ class LightObserver(NetworkDetector):
         self.keep(observer)
         return self
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        network = self.network(watched, images)
-        with torch.no_grad():
-            logits, taps = watched.features(images)
-        observed = self.call(network, taps)
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
+        observed = self.call(seen)
         first, *rest = (observed[:, channel] for channel in CHANNELS[self.settings['target']])
         score = torch.maximum(first, rest[0]) if rest else first
         if not self.settings['confidence']:
             return score
-        odds = error_odds(logits[:, : watched.num_classes])
+        odds = error_odds(seen['logits'][:, : watched.num_classes])
         return odds + F.interpolate(score[:, None], size=odds.shape[-2:], mode='bilinear')[:, 0]
 
     def build(self, watched: Watched, height: int, width: int) -> Observer:

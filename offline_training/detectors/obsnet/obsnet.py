@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,13 +18,12 @@ from offline_training.detectors.obsnet.obsnet_network import (
     Layout,
     ObserverNetwork,
     SmallObserver,
-    block_inputs,
     initialise,
 )
 from offline_training.detectors.obsnet.obsnet_training import Training, steps, train
 from offline_training.learning.fit_progress import fit_progress
 from offline_training.learning.session import QUIET, Session
-from offline_training.watched.base import Watched
+from offline_training.watched.base import Seen, Watched
 
 
 class ObsNet(NetworkDetector):
@@ -55,7 +55,6 @@ class ObsNet(NetworkDetector):
     )
     inputs = 'image, taps'
     passes = 2
-    exportable = True
 
     def __init__(
         self,
@@ -99,19 +98,21 @@ class ObsNet(NetworkDetector):
 
             def observe(pixels: Tensor) -> tuple[Tensor, Tensor]:
                 with torch.no_grad():
-                    logits, offset, inputs = self._look(watched, pixels, observer)
-                return offset + observer(*inputs), logits
+                    seen = watched.look(pixels, self._features(observer))
+                    offset, inputs = self._inputs(watched, seen, observer)
+                return offset + observer(*inputs), seen['logits']
 
             with fit_progress(self.name, steps(frames, training)) as advance:
                 train(observer, observe, watched, frames, training, advance)
         self.keep(observer)
         return self
 
-    def score_map(self, watched: Watched, images: Tensor) -> Tensor:
-        network = self.network(watched, images)
-        with torch.no_grad():
-            _, offset, inputs = self._look(watched, images, network)
-        return offset + self.call(network, *inputs)
+    def activations(self, watched: Watched, images: Tensor) -> Sequence[str]:
+        return self._features(self.network(watched, images))
+
+    def map_of(self, watched: Watched, seen: Seen) -> Tensor:
+        offset, inputs = self._inputs(watched, seen, self.built)
+        return offset + self.call(*inputs)
 
     def build(self, watched: Watched, height: int, width: int) -> nn.Module:
         try:
@@ -123,17 +124,19 @@ class ObsNet(NetworkDetector):
             ) from error
         return SmallObserver(layout) if self.settings['small'] else ObserverNetwork(layout)
 
-    def _look(
-        self, watched: Watched, images: Tensor, observer: nn.Module
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, dict[str, Tensor], Tensor]]:
-        """Return the target's logits, the start of the score and what the observer reads."""
-        x = watched.normalize(images)
-        residual, zeros = self.settings['residual'], torch.zeros_like
-        names = observer.blocks if residual else ()
-        with block_inputs(watched.network, names) as features:  # type: ignore[arg-type]
-            logits, _ = watched.network.features(x)  # type: ignore[operator]
+    def _features(self, observer: nn.Module) -> list[str]:
+        blocks: tuple[str, ...] = observer.blocks  # type: ignore[assignment]
+        return [f'pre/{name}' for name in blocks] if self.settings['residual'] else []
+
+    def _inputs(
+        self, watched: Watched, seen: Seen, observer: nn.Module
+    ) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor], Tensor]]:
+        """Return the start of the score and what the observer reads."""
+        x, logits, zeros = watched.normalize(seen['image']), seen['logits'], torch.zeros_like
+        features = {name.partition('/')[2]: seen[name] for name in self._features(observer)}
+        residual = self.settings['residual']
         offset = error_odds(logits[:, : watched.num_classes])
-        seen = x if self.settings['image'] else zeros(x)
+        image = x if self.settings['image'] else zeros(x)
         if not (residual and self.settings['confidence']):
             offset = zeros(offset)
-        return logits, offset, (seen, features, logits if residual else zeros(logits))
+        return offset, (image, features, logits if residual else zeros(logits))

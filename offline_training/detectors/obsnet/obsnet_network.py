@@ -9,8 +9,7 @@ network alike, what the same block of the target receives.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,25 +20,6 @@ LAST_BLOCKS = 3
 """Blocks of the target that the small observer reads, as ObsNet's (up3, up2, up1)."""
 WIDTH = 32
 """Channels of the small observer and of the head."""
-
-
-@contextmanager
-def block_inputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Collect what the modules `names` receive during the calls inside; first arguments only."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[name] = inputs[0]
-
-        return hook
-
-    handles = [network.get_submodule(name).register_forward_pre_hook(keep(name)) for name in names]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Layout:
@@ -90,7 +70,7 @@ class Layout:
 class ObserverNetwork(nn.Module):
     """The target's topology and behind it a head with one logit per pixel.
 
-    `forward` takes normalised images (B, 3, H, W), the features of `block_inputs`, which are
+    `forward` takes normalised images (B, 3, H, W), the target's features by block, which are
     added to what the same blocks receive here, and the target's logits, which are added to the own
     ones (zeros without residual connections); it returns logits (B, H, W). The head is that of
     ObsNet for DeepLabV3+ without its 3x3 window: one linear layer on the last block, as for
@@ -133,7 +113,7 @@ class ObserverNetwork(nn.Module):
 class SmallObserver(nn.Module):
     """The target's last blocks alone: ObsNet's small variant, which does not see the image.
 
-    `forward` takes the features of `block_inputs`; from coarse to fine each is added to what came
+    `forward` takes the target's features by block; from coarse to fine each is added to what came
     before. Of the images (B, 3, H, W) it needs the size alone, of the logits nothing. It
     returns logits (B, H, W).
     """
