@@ -30,7 +30,7 @@ CHECK_EVERY = 50
 """Steps between looks at the loss: each waits for the device."""
 
 Row = dict[str, Any]
-"""Figures of an epoch: epoch, progress, loss, minutes, and what `validate` returned."""
+"""Figures of an epoch: epoch, step, progress, loss, minutes, and what `validate` returned."""
 
 
 class Stateful(Protocol):
@@ -237,6 +237,7 @@ class _Run:
         task, at = self.task, self.at
         row: Row = {
             'epoch': at.epoch + 1,
+            'step': at.step,
             'progress': at.progress,
             'loss': self._check() / max(1, at.batch),
             'minutes': at.seconds / 60,

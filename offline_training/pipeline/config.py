@@ -46,6 +46,12 @@ class Config:
     )
     device: Literal['auto', 'cpu', 'cuda'] = setting('auto', 'Where to train.')
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", low=0, high=1024)
+    workers: int | None = setting(
+        None,
+        'Processes that prepare batches; 0 = none, null = chosen by the machine.',
+        low=0,
+        high=256,
+    )
     data: DataConfig = setting(DataConfig(), 'Which images.')
     input: InputConfig = setting(InputConfig(), 'What the network sees.')
     backbone: BackboneConfig = setting(BackboneConfig(), 'The network.')

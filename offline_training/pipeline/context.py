@@ -9,13 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from offline_training.data.base import VOID, SegmentationDataset, Split
+from offline_training.data.base import SegmentationDataset, Split
 from offline_training.data.bdd import BDD100K
 from offline_training.data.bdd_anomaly import BDDAnomaly
 from offline_training.data.camvid import CamVid
@@ -28,6 +26,7 @@ from offline_training.data.street_hazards import StreetHazards
 from offline_training.data.synthetic import SyntheticScenes
 from offline_training.data.woodscape import WoodScape, WoodScapeSoiling
 from offline_training.learning.progress import progress
+from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import read_json, read_tensors
 from offline_training.pipeline.config import Config
@@ -36,9 +35,8 @@ from offline_training.segmentation.backbones.base import Backbone
 from offline_training.segmentation.backbones.checkpoints import load_checkpoint
 from offline_training.watched.base import Watched
 from offline_training.watched.normalization import Normalize
+from ros2_ood_monitor.frame import UInt8Array
 from ros2_ood_monitor.inference.preprocessing import prepare
-
-UInt8Array = NDArray[np.uint8]
 
 SEGMENTATION_SETS: dict[str, Callable[[Path, Split], SegmentationDataset]] = {
     'camvid': CamVid,
@@ -108,6 +106,8 @@ class Context:
     output_dir: Path
     device: torch.device
     console: Console = field(default_factory=lambda: Console(stderr=True))
+    log_dir: Path | None = None
+    """Folder for TensorBoard; None = no metrics are logged."""
 
     @cached_property
     def train(self) -> SegmentationDataset:
@@ -149,6 +149,19 @@ class Context:
         network.load_state_dict(read_tensors(self.output_dir / 'backbone.safetensors'))
         return network.to(self.device).eval().requires_grad_(False)
 
+    def watched(self) -> Watched:
+        """Return the trained backbone of this run under watch."""
+        return Watched(self.backbone(), self.normalize(), len(self.train.class_names))
+
+    def session(self, stage: str) -> Session:
+        """Return how the training of a stage runs."""
+        return Session(
+            self.output_dir / 'checkpoints' / f'{stage}.pt',
+            self.config.workers,
+            self.console,
+            self.log_dir,
+        )
+
     def progress(self) -> Progress:
         """Return progress bars that write to standard error."""
         return progress(self.console)
@@ -175,10 +188,3 @@ def network_image(image: UInt8Array, config: Config) -> UInt8Array:
     size = config.input
     prepared: UInt8Array = prepare(image, size.width, size.height, size.color_order)[0]
     return prepared
-
-
-def training_labels(labels: UInt8Array, num_classes: int, train_void: bool) -> UInt8Array:
-    """Return labels as output channels: with `train_void`, void becomes channel `num_classes`."""
-    if not train_void:
-        return labels
-    return np.asarray(np.where(labels == VOID, num_classes, labels), dtype=np.uint8)

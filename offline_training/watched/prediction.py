@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -30,13 +30,12 @@ def predict_labels(
 def confusion(
     network: nn.Module,
     normalize: nn.Module,
-    images: Sequence[UInt8Array],
-    labels: Sequence[UInt8Array],
+    frames: Iterable[tuple[UInt8Array, UInt8Array]],
     num_classes: int,
 ) -> ConfusionMatrix:
-    """Return the confusion matrix of a network over images of network size."""
+    """Return the confusion matrix of a network over images of network size with their labels."""
     matrix = ConfusionMatrix(num_classes)
     with torch.inference_mode():
-        for image, truth in zip(images, labels, strict=True):
+        for image, truth in frames:
             matrix.update(truth, predict_labels(network, normalize, image, num_classes))
     return matrix

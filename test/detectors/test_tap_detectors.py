@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import signal
 from functools import cache
 
 import numpy as np
@@ -28,10 +30,9 @@ from offline_training.detectors.observer.light_observer import LightObserver
 from offline_training.detectors.observer.observer import Observer
 from offline_training.detectors.observer.observer_training import (
     build_observer,
-    new_optimizer,
-    steps_per_epoch,
-    train_epochs,
+    train_observer,
 )
+from offline_training.learning.session import QUIET, Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import StorageError
 
@@ -77,36 +78,36 @@ def test_head_detector_and_shared_training_learn_the_same():
     watched, config = watched_network(), ObserverConfig(**HEAD)
     torch.manual_seed(config.seed)
     observer = build_observer(watched.network, config, HEIGHT, WIDTH)
-    steps: list[int] = []
-    losses = list(
-        train_epochs(
-            observer,
-            new_optimizer(observer, config),
-            watched,
-            FRAMES.images,
-            FRAMES.labels,
-            config,
-            lambda: steps.append(1),
-        )
-    )
-    assert len(losses) == config.epochs
-    assert len(steps) == config.epochs * steps_per_epoch(FRAMES.images, config) == 6
+    learned = train_observer(observer, watched, FRAMES, config, QUIET)
+    assert len(learned.history) == config.epochs
+    assert learned.history[-1]['step'] == 6
     with torch.no_grad():
-        expected = observer.eval()(watched.features(some_images(unknown=True))[1])[:, 0]
+        expected = observer(watched.features(some_images(unknown=True))[1])[:, 0]
     assert torch.equal(head().score_map(watched, some_images(unknown=True)), expected)
 
 
-def test_an_interrupted_training_of_the_head_continues_to_the_same_weights():
-    watched, config = watched_network(), ObserverConfig(**HEAD)
+def test_an_interrupted_training_of_the_head_continues_to_the_same_weights(tmp_path):
+    watched, config = watched_network(), ObserverConfig(**{**HEAD, 'attack_share': 0.5})
     whole = build_observer(watched.network, config, HEIGHT, WIDTH)
-    broken = copy.deepcopy(whole)
-    everything = (watched, FRAMES.images, FRAMES.labels, config, nothing)
-    list(train_epochs(whole, new_optimizer(whole, config), *everything))
-    optimizer = new_optimizer(broken, config)
-    next(train_epochs(broken, optimizer, *everything))
-    list(train_epochs(broken, optimizer, *everything, first=1))
+    broken, resumed = copy.deepcopy(whole), copy.deepcopy(whole)
+    train_observer(whole, watched, FRAMES, config, QUIET)
+    session = Session(tmp_path / 'observer.pt')
+
+    class CtrlC(Frames):
+        left = 10
+
+        def __getitem__(self, index):
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().__getitem__(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_observer(broken, watched, CtrlC(FRAMES.images, FRAMES.labels), config, session)
+    assert 0 < torch.load(session.checkpoint, weights_only=True)['position']['step'] < 6
+    train_observer(resumed, watched, FRAMES, config, session)
     for name, value in whole.state_dict().items():
-        assert torch.equal(value, broken.state_dict()[name]), name
+        assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_the_density_is_that_of_the_flow_on_the_whitened_taps():
@@ -130,8 +131,8 @@ def test_the_flow_learns_from_correctly_segmented_pixels_alone():
     image, truth = FRAMES.images[0], FRAMES.labels[0]
     wrong = ((truth + 1) % CLASSES).astype(np.uint8)
     wrong[: HEIGHT // 2] = truth[: HEIGHT // 2]
-    samples, where = flow_training.collect(watched, flow, [image], [wrong], 0, nothing)
-    everything, _ = flow_training.collect(watched, flow, [image], [truth], 0, nothing)
+    samples, where = flow_training.collect(watched, flow, Frames([image], [wrong]), 0, nothing)
+    everything, _ = flow_training.collect(watched, flow, Frames([image], [truth]), 0, nothing)
     assert 0 < len(samples) < len(everything)
     assert where[:, 0].max() < 0, 'the lower half has wrong labels'
 
@@ -139,11 +140,10 @@ def test_the_flow_learns_from_correctly_segmented_pixels_alone():
 def test_the_flow_lowers_the_loss():
     watched, config = watched_network(), FlowConfig(**{**FLOW, 'epochs': 8, 'learning_rate': 2e-2})
     flow = flow_training.build_flow(watched.network, config, HEIGHT, WIDTH)
-    samples, where = flow_training.collect(watched, flow, FRAMES.images, FRAMES.labels, 0, nothing)
+    samples, where = flow_training.collect(watched, flow, FRAMES, 0, nothing)
     flow.whitening.fit(samples)
-    optimizer = torch.optim.Adam(flow.flow.parameters())
-    white = flow_training.whiten(flow, samples)
-    losses = list(flow_training.train_epochs(flow.flow, optimizer, white, where, config))
+    learned = flow_training.train_flow(flow, samples, where, config, QUIET)
+    losses = [row['loss'] for row in learned.history]
     assert len(losses) == 8
     assert losses[-1] < losses[0] - 0.05
 
@@ -189,17 +189,7 @@ def test_a_fault_while_batches_are_drawn_ends_the_training():
     observer = build_observer(watched.network, config, HEIGHT, WIDTH)
     labels = [*FRAMES.labels[:-1], FRAMES.labels[-1][:-2]]
     with pytest.raises(ValueError, match='shape'):
-        list(
-            train_epochs(
-                observer,
-                new_optimizer(observer, config),
-                watched,
-                FRAMES.images,
-                labels,
-                config,
-                nothing,
-            )
-        )
+        train_observer(observer, watched, Frames(FRAMES.images, labels), config, QUIET)
 
 
 def test_a_stride_that_does_not_divide_the_image_is_named():

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.progress import Progress
 from sklearn.metrics import jaccard_score
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from offline_training.data.base import DataError
+from offline_training.data.frames import Frames
+from offline_training.learning.session import QUIET
 from offline_training.learning.settings import ConfigError
 from offline_training.segmentation.class_weights import class_weights
 from offline_training.segmentation.config import BackboneConfig, PhaseConfig
@@ -25,7 +26,7 @@ from offline_training.segmentation.losses import (
     segmentation_loss,
     soft_jaccard_loss,
 )
-from offline_training.segmentation.trainer import LabelledImages, Trainer
+from offline_training.segmentation.trainer import objective, phase_at, train_network
 from offline_training.watched.config import InputConfig
 from offline_training.watched.normalization import Normalize
 
@@ -169,25 +170,17 @@ def test_jaccard_is_added_with_its_weight():
 
 
 @pytest.mark.parametrize(('loss', 'gamma'), [('cross_entropy', 0.0), ('focal', 3.0)])
-def test_training_uses_the_configured_loss(tmp_path, loss, gamma):
+def test_training_uses_the_configured_loss(loss, gamma):
     torch.manual_seed(0)
     network = nn.Conv2d(3, CLASSES, 1)
     weights = np.array([1.0, 2.0, 0.5, 1.0], np.float32)
     config = BackboneConfig(loss=loss, focal_gamma=3.0, jaccard_weight=0.25)
-    trainer = Trainer(
-        network,
-        nn.Identity(),
-        LabelledImages([], []),
-        weights,
-        config,
-        torch.device('cpu'),
-        tmp_path / 'backbone.pt',
-    )
     images, labels = torch.rand(2, 3, 4, 4), torch.randint(0, CLASSES, (2, 4, 4))
     expected = segmentation_loss(
         network(images), labels, torch.from_numpy(weights), gamma, jaccard_weight=0.25
     )
-    torch.testing.assert_close(trainer._objective(images, labels), expected)
+    loss = objective(network, nn.Identity(), torch.from_numpy(weights), config)
+    torch.testing.assert_close(loss(images, labels), expected)
 
 
 def test_impossible_focus_is_refused():
@@ -195,17 +188,24 @@ def test_impossible_focus_is_refused():
         BackboneConfig(focal_gamma=-1)
 
 
-def test_a_validation_split_of_void_alone_is_named(tmp_path):
-    images = LabelledImages([np.zeros((32, 32, 3), np.uint8)], [np.zeros((32, 32), np.uint8)])
+def test_a_validation_split_of_void_alone_is_named():
+    frames = Frames([np.zeros((32, 32, 3), np.uint8)], [np.zeros((32, 32), np.uint8)])
     phase = PhaseConfig(crop_width=32, crop_height=32)
-    trainer = Trainer(
-        nn.Conv2d(3, CLASSES, 1),
-        Normalize(InputConfig(32, 32)),
-        images,
-        np.ones(CLASSES, np.float32),
-        BackboneConfig(epochs=1, phases=(phase,)),
-        torch.device('cpu'),
-        tmp_path / 'backbone.pt',
-    )
-    with Progress(disable=True) as bars, pytest.raises(DataError, match='other than void'):
-        trainer.fit(lambda network: math.nan, bars)
+    with pytest.raises(DataError, match='other than void'):
+        train_network(
+            nn.Conv2d(3, CLASSES, 1),
+            Normalize(InputConfig(32, 32)),
+            frames,
+            CLASSES,
+            np.ones(CLASSES, np.float32),
+            BackboneConfig(epochs=1, phases=(phase,)),
+            lambda network: {'score': math.nan},
+            QUIET,
+        )
+
+
+def test_phases_follow_one_another():
+    phases = (PhaseConfig(share=0.75, crop_width=32), PhaseConfig(share=0.25, crop_width=64))
+    config = BackboneConfig(phases=phases)
+    places = [phase_at(progress, config).crop_width for progress in (0, 0.74, 0.75, 1.0)]
+    assert places == [32, 32, 64, 64]

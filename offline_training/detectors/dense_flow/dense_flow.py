@@ -15,12 +15,12 @@ from offline_training.detectors.dense_flow.flow import TapFlow
 from offline_training.detectors.dense_flow.flow_training import (
     build_flow,
     collect,
-    train_epochs,
-    whiten,
+    train_flow,
 )
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.learning.fit_progress import fit_progress
 from offline_training.learning.session import QUIET, Session
+from offline_training.learning.training import Learned
 from offline_training.watched.base import Seen, Watched
 
 
@@ -48,6 +48,8 @@ class DenseFlowDensity(NetworkDetector):
         # Lists, because settings are JSON.
         super().__init__(**{**dataclasses.asdict(config), 'taps': list(config.taps)})
         self.config = config
+        self.learned: Learned | None = None
+        """How the training went; not saved."""
 
     def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Learn the density at correctly segmented pixels.
@@ -59,16 +61,11 @@ class DenseFlowDensity(NetworkDetector):
         config = self.config
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            flow = self.build(watched, *frames.labels[0].shape)
-        with fit_progress('features of dense_flow', len(frames.images)) as advance:
-            samples, where = collect(
-                watched, flow, frames.images, frames.labels, config.seed, advance
-            )
+            flow = self.build(watched, *frames[0][1].shape)
+        with fit_progress('features of dense_flow', len(frames)) as advance:
+            samples, where = collect(watched, flow, frames, config.seed, advance)
         flow.whitening.fit(samples)
-        optimizer = torch.optim.Adam(flow.flow.parameters(), lr=config.learning_rate)
-        with fit_progress(self.name, config.epochs) as advance:
-            for _ in train_epochs(flow.flow, optimizer, whiten(flow, samples), where, config):
-                advance()
+        self.learned = train_flow(flow, samples, where, config, session)
         self.keep(flow)
         return self
 

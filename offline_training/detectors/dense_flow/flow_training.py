@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from offline_training.data.frames import Frames
 from offline_training.detectors.dense_flow.config import FlowConfig
 from offline_training.detectors.dense_flow.flow import DenseFlow, TapFlow
+from offline_training.learning.batches import TensorBatches
+from offline_training.learning.schedule import Schedule
+from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
+from offline_training.learning.training import Learned, Task, learn
 from offline_training.watched.base import Watched
 from offline_training.watched.graphs import chosen_taps, tap_shapes
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
@@ -66,25 +70,21 @@ def build_flow(network: nn.Module, config: FlowConfig, height: int, width: int) 
 def collect(
     watched: Watched,
     flow: TapFlow,
-    images: Sequence[NDArray[np.uint8]],
-    labels: Sequence[NDArray[np.uint8]],
+    frames: Frames,
     seed: int,
     advance: Callable[[float], object],
 ) -> tuple[Tensor, Tensor]:
     """Sample features (N, C) and positions (N, 2, 1, 1) at correctly segmented pixels.
 
-    `advance` is called with how many of the `images` (H, W, 3) are done since the last call.
+    `advance` is called with how many of the `frames` are done since the last call.
     """
     rng = np.random.default_rng(seed)
-    step = math.ceil(len(images) / MAX_IMAGES)
+    step = math.ceil(len(frames) / MAX_IMAGES)
     features, positions = [], []
     rows, columns = flow.position.shape[-2:]
-    for index in range(0, len(images), step):
-        truth_map = labels[index]
+    for image, truth_map in frames.subset(range(0, len(frames), step)):
         with torch.inference_mode():
-            logits, taps = watched.features(
-                torch.from_numpy(images[index])[None].to(watched.device)
-            )
+            logits, taps = watched.features(torch.from_numpy(image)[None].to(watched.device))
             gathered = flow.gather(taps)[0].flatten(1).T.cpu()
             predicted = logits.argmax(1)[0].cpu().numpy()
         step_y, step_x = truth_map.shape[0] // rows, truth_map.shape[1] // columns
@@ -123,35 +123,27 @@ def nll(flow: DenseFlow, x: Tensor, condition: Tensor) -> Tensor:
     return -flow.log_prob(x, condition).mean() / flow.dimensions
 
 
-def train_epochs(
-    flow: DenseFlow,
-    optimizer: torch.optim.Optimizer,
-    samples: Tensor,
-    where: Tensor,
-    config: FlowConfig,
-    first: int = 0,
-) -> Iterator[float]:
-    """Train in place on whitened samples and yield the mean loss of every epoch from `first` on.
+def train_flow(
+    flow: TapFlow, samples: Tensor, where: Tensor, config: FlowConfig, session: Session
+) -> Learned:
+    """Train the flow in place on features (N, C) at positions (N, 2, 1, 1).
 
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
-    for epoch in range(first, config.epochs):
-        rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
-        for group in optimizer.param_groups:
-            group['lr'] = rate
-        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
-        order = torch.randperm(len(samples), generator=generator).to(samples.device)
-        losses = []
-        for index in order.split(config.batch_size):
-            loss = nll(flow, samples[index], where[index])
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f'the flow diverged in epoch {epoch}; lower flow.learning_rate'
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
-            optimizer.step()
-            losses.append(loss.item())
-        yield float(np.mean(losses))
+    density = flow.flow
+    return learn(
+        Task(
+            'flow',
+            density,
+            lambda x, condition: nll(density, x, condition),
+            TensorBatches([whiten(flow, samples), where], config.batch_size, config.seed),
+            torch.optim.Adam(density.parameters(), lr=config.learning_rate),
+            config.epochs,
+            'lower flow.learning_rate',
+            config.seed,
+            Schedule('cosine'),
+            clip=1.0,
+        ),
+        session,
+    )

@@ -17,12 +17,10 @@ from offline_training.detectors.observer.config import ObserverConfig
 from offline_training.detectors.observer.observer import Observer
 from offline_training.detectors.observer.observer_training import (
     build_observer,
-    new_optimizer,
-    steps_per_epoch,
-    train_epochs,
+    train_observer,
 )
-from offline_training.learning.fit_progress import fit_progress
 from offline_training.learning.session import QUIET, Session
+from offline_training.learning.training import Learned
 from offline_training.watched.base import Seen, Watched
 
 Target = Literal['unknown', 'error', 'both']
@@ -60,6 +58,8 @@ class LightObserver(NetworkDetector):
         settings = {**dataclasses.asdict(config), 'taps': list(config.taps)}
         super().__init__(target=target, confidence=confidence, **settings)
         self.config = config
+        self.learned: Learned | None = None
+        """How the training went; not saved."""
 
     def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Train the head on pasted unknowns and local attacks.
@@ -70,14 +70,8 @@ class LightObserver(NetworkDetector):
         config = self.config
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            observer = self.build(watched, *frames.labels[0].shape)
-        optimizer = new_optimizer(observer, config)
-        steps = steps_per_epoch(frames.images, config) * config.epochs
-        with fit_progress(self.name, steps) as advance:
-            for _ in train_epochs(
-                observer, optimizer, watched, frames.images, frames.labels, config, advance
-            ):
-                pass
+            observer = self.build(watched, *frames[0][1].shape)
+        self.learned = train_observer(observer, watched, frames, config, session)
         self.keep(observer)
         return self
 

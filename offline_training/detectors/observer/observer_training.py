@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,8 +14,13 @@ from torch import Tensor, nn
 from offline_training.attacks.gradient_sign import channels_first
 from offline_training.attacks.local_adversarial import REGIONS, local_attack, region_mask
 from offline_training.data.base import VOID
+from offline_training.data.frames import Frames
 from offline_training.detectors.observer.config import ObserverConfig
 from offline_training.detectors.observer.observer import Observer
+from offline_training.learning.batches import DrawnBatches
+from offline_training.learning.schedule import WARM_COSINE
+from offline_training.learning.session import Session
+from offline_training.learning.training import Learned, Task, learn
 from offline_training.synthesis.pasting import paste_objects
 from offline_training.watched.base import Watched
 from offline_training.watched.graphs import chosen_taps, tap_shapes
@@ -31,18 +32,7 @@ POSITIVE_WEIGHT = 2.0
 ERROR_WEIGHT = 0.3
 """Weight of the mis-segmentation loss beside the loss of the unknown."""
 
-Images = Sequence[NDArray[np.uint8]]
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images uint8 (B, H, W, 3), pasted masks float (B, 1, H, W), labels int64 (B, H, W)."""
-
-    images: Tensor
-    pasted: Tensor
-    labels: Tensor
-    attacked: Tensor | None
-    """Where to attack the network, float (B, 1, H, W); None = not in this batch."""
+Image = NDArray[np.uint8]
 
 
 def build_observer(
@@ -58,149 +48,52 @@ def build_observer(
     return Observer(taps, config.width)
 
 
-def new_optimizer(observer: Observer, config: ObserverConfig) -> torch.optim.Optimizer:
-    """Return the optimizer that `train_epochs` steps."""
-    return torch.optim.AdamW(observer.parameters(), lr=config.learning_rate, weight_decay=1e-3)
-
-
-def steps_per_epoch(images: Images, config: ObserverConfig) -> int:
-    """Return how many batches an epoch has."""
-    return max(1, len(images) // config.batch_size)
-
-
-def train_epochs(
-    observer: Observer,
-    optimizer: torch.optim.Optimizer,
-    watched: Watched,
-    images: Images,
-    labels: Images,
-    config: ObserverConfig,
-    advance: Callable[[], object],
-    first: int = 0,
-) -> Iterator[float]:
-    """Train in place and yield the mean loss of every epoch from `first` on.
-
-    Every epoch draws from its own seed, so that a resumed training sees the same images.
-    `images` are uint8 (H, W, 3), `labels` uint8 (H, W); `advance` is called after each step.
+def train_observer(
+    observer: Observer, watched: Watched, frames: Frames, config: ObserverConfig, session: Session
+) -> Learned:
+    """Train the observer in place on pasted unknowns and local attacks.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
-    steps = steps_per_epoch(images, config)
-    total = steps * config.epochs
-    for epoch in range(first, config.epochs):
-        generator = torch.Generator().manual_seed(config.seed * 1000 + epoch)
-        losses = []
-        batches = _batches(images, labels, config, epoch, steps, watched.device)
-        for number, batch in enumerate(batches):
-            rate = _learning_rate(config.learning_rate, epoch * steps + number, total)
-            for group in optimizer.param_groups:
-                group['lr'] = rate
-            loss = _loss(observer, watched, batch, config.epsilon, generator)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f'the observer diverged in epoch {epoch}; lower observer.learning_rate'
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-            advance()
-        yield float(np.mean(losses))
-
-
-def _learning_rate(peak: float, step: int, total: int) -> float:
-    """Linear warm-up over 3 % of the steps, then cosine to zero."""
-    warmup = max(1, round(0.03 * total))
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def _batches(
-    images: Images,
-    labels: Images,
-    config: ObserverConfig,
-    epoch: int,
-    steps: int,
-    device: torch.device,
-) -> Iterator[Batch]:
-    """Draw the batches of one epoch; a thread prepares the next while the network learns.
-
-    What goes wrong in the thread is raised here.
-    """
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(3)
-    stop = threading.Event()
-
-    def hand_over(item: Batch | BaseException) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
-    def prepare() -> None:
-        try:
-            draw()
-        except BaseException as error:  # the consumer would wait for ever
-            hand_over(error)
-
-    def draw() -> None:
-        rng = np.random.default_rng((config.seed, epoch))
-        order = rng.permutation(len(images))
-        size = config.batch_size
-        for number in range(steps):
-            chosen = order[number * size : (number + 1) * size]
-            hand_over(_batch(images, labels, config, rng, chosen, device))
-            if stop.is_set():
-                return
-
-    thread = threading.Thread(target=prepare, daemon=True)
-    thread.start()
-    try:
-        for _ in range(steps):
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _batch(
-    images: Images,
-    labels: Images,
-    config: ObserverConfig,
-    rng: np.random.Generator,
-    chosen: NDArray[np.int64],
-    device: torch.device,
-) -> Batch:
-    attack = rng.random() < config.attack_share
-    changed, pasted, truths, attacked = [], [], [], []
-    for index in chosen:
-        image, truth = images[index], labels[index]
-        if rng.random() < 0.5:
-            image, truth = image[:, ::-1], truth[:, ::-1]
-        mask = np.zeros(truth.shape, np.uint8)
-        if rng.random() >= CLEAN_SHARE:
-            donor = images[int(rng.integers(len(images)))]
-            image, mask = paste_objects(rng, image, donor, config.max_objects)
-        if rng.random() < 0.5:
-            image = _camera_variation(rng, image)
-        changed.append(np.ascontiguousarray(image))
-        pasted.append(mask)
-        truths.append(np.ascontiguousarray(truth))
-        if attack:
-            region = REGIONS[rng.integers(len(REGIONS))]
-            attacked.append(region_mask(rng, region, truth))
-    return Batch(
-        torch.from_numpy(np.stack(changed)).to(device),
-        torch.from_numpy(np.stack(pasted))[:, None].float().to(device),
-        torch.from_numpy(np.stack(truths)).long().to(device),
-        torch.from_numpy(np.stack(attacked))[:, None].to(device) if attack else None,
+    return learn(
+        Task(
+            'observer',
+            observer,
+            partial(_loss, observer, watched, config),
+            DrawnBatches(
+                len(frames),
+                partial(draw, frames, config),
+                config.batch_size,
+                config.seed,
+                watched.device,
+                session,
+            ),
+            torch.optim.AdamW(observer.parameters(), lr=config.learning_rate, weight_decay=1e-3),
+            config.epochs,
+            'lower observer.learning_rate',
+            config.seed,
+            WARM_COSINE,
+            mixed=True,
+        ),
+        session,
     )
+
+
+def draw(
+    frames: Frames, config: ObserverConfig, index: int, rng: np.random.Generator, _: float
+) -> tuple[Image, Image, Image]:
+    """Draw an image (H, W, 3), where objects are pasted in it (H, W) of 0 or 1, and its labels."""
+    image, truth = frames[index]
+    if rng.random() < 0.5:
+        image, truth = image[:, ::-1], truth[:, ::-1]
+    mask = np.zeros(truth.shape, np.uint8)
+    if rng.random() >= CLEAN_SHARE:
+        donor = frames[int(rng.integers(len(frames)))][0]
+        image, mask = paste_objects(rng, image, donor, config.max_objects)
+    if rng.random() < 0.5:
+        image = _camera_variation(rng, image)
+    return image, mask, truth
 
 
 def _camera_variation(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -213,21 +106,22 @@ def _camera_variation(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDA
 def _loss(
     observer: Observer,
     watched: Watched,
-    batch: Batch,
-    epsilon: float,
-    generator: torch.Generator,
+    config: ObserverConfig,
+    images: Tensor,
+    masks: Tensor,
+    truth: Tensor,
 ) -> Tensor:
-    pixels: Tensor = batch.images
-    attacked = torch.zeros_like(batch.pasted)
-    if batch.attacked is not None:
-        attacked = batch.attacked
-        pixels = _attack(watched, batch, attacked, epsilon, generator)
-    with torch.no_grad():
-        logits, taps = watched.features(pixels)
+    labels, pasted = truth.long(), masks[:, None].float()
+    pixels, attacked = images, torch.zeros_like(pasted)
+    with torch.autocast(watched.device.type, enabled=False):  # as exact as when it will run
+        if torch.rand(()) < config.attack_share:
+            pixels, attacked = _attack(watched, images, labels, config.epsilon)
+        with torch.no_grad():
+            logits, taps = watched.features(pixels)
     observed = observer(taps)
 
-    cover = F.avg_pool2d(batch.pasted, MAP_STRIDE)
-    void = F.avg_pool2d((batch.labels == VOID).float()[:, None], MAP_STRIDE) > 0.5
+    cover = F.avg_pool2d(pasted, MAP_STRIDE)
+    void = F.avg_pool2d((labels == VOID).float()[:, None], MAP_STRIDE) > 0.5
     unknown = (cover > 0.5).float()
     # Rims of objects, void and attacked patches are neither known nor unknown.
     weight = ((cover == 0) | (cover > 0.5)).float()
@@ -238,10 +132,10 @@ def _loss(
         observed[:, :1], unknown, reduction='none', pos_weight=positive
     )
 
-    judged = ((batch.labels != VOID)[:, None] | (batch.pasted > 0)).float()
-    wrong = (logits.argmax(1) != batch.labels)[:, None] | (batch.pasted > 0)
-    share = F.avg_pool2d(wrong.float() * judged, MAP_STRIDE)
-    counted = F.avg_pool2d(judged, MAP_STRIDE)
+    counted_pixels = ((labels != VOID)[:, None] | (pasted > 0)).float()
+    wrong = (logits.argmax(1) != labels)[:, None] | (pasted > 0)
+    share = F.avg_pool2d(wrong.float() * counted_pixels, MAP_STRIDE)
+    counted = F.avg_pool2d(counted_pixels, MAP_STRIDE)
     error_loss = F.binary_cross_entropy_with_logits(
         observed[:, 1:], share / counted.clamp_min(1e-6), reduction='none'
     )
@@ -251,19 +145,24 @@ def _loss(
 
 
 def _attack(
-    watched: Watched, batch: Batch, mask: Tensor, epsilon: float, generator: torch.Generator
-) -> Tensor:
-    """Return the attacked images as float (B, H, W, 3)."""
+    watched: Watched, images: Tensor, labels: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Return the attacked images as float (B, H, W, 3) and where, float (B, 1, H, W)."""
+    rng = np.random.default_rng(int(torch.randint(2**62, ())))
+    regions = [
+        region_mask(rng, REGIONS[rng.integers(len(REGIONS))], one) for one in labels.cpu().numpy()
+    ]
+    mask = torch.from_numpy(np.stack(regions))[:, None].to(images.device)
     # Labels that are no output (void) cannot be attacked.
-    labels = torch.where(batch.labels < watched.num_classes, batch.labels, VOID)
-    mode: Literal['min', 'max'] = 'min' if torch.rand((), generator=generator) < 0.5 else 'max'
+    known = torch.where(labels < watched.num_classes, labels, VOID)
+    mode: Literal['min', 'max'] = 'min' if torch.rand(()) < 0.5 else 'max'
     attacked = local_attack(
         channels_first(watched),
-        batch.images.permute(0, 3, 1, 2).float(),
-        labels,
+        images.permute(0, 3, 1, 2).float(),
+        known,
         mask,
         255 * epsilon,
         mode,
-        generator,
+        torch.default_generator,
     )
-    return attacked.permute(0, 2, 3, 1)
+    return attacked.permute(0, 2, 3, 1), mask

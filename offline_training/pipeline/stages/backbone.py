@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from offline_training.learning import ranks
 from offline_training.learning.store import write_json, write_tensors
 from offline_training.measures.segmentation import ConfusionMatrix
-from offline_training.pipeline.context import Context, training_labels
+from offline_training.pipeline.context import Context
 from offline_training.segmentation.backbones import build_backbone
 from offline_training.segmentation.backbones.checkpoints import (
     load_checkpoint,
     load_initial_weights,
 )
 from offline_training.segmentation.class_weights import class_weights
-from offline_training.segmentation.trainer import LabelledImages, Trainer
+from offline_training.segmentation.trainer import train_network, training_labels
 from offline_training.watched.prediction import confusion
 
 
@@ -35,8 +36,9 @@ def run(context: Context) -> None:
         if config.initial_weights is not None:
             load_initial_weights(network, Path(config.initial_weights))
         extra = _train(context, network)
-    matrix = _confusion(context, network)
-    report = matrix.report(list(context.train.class_names))
+    if ranks.rank() > 0:
+        return
+    report = _confusion(context, network).report(list(context.train.class_names))
     context.console.print(f'backbone: val mIoU {report["miou"]:.2f} ({report["protocol"]})')
     write_tensors(context.output_dir / 'backbone.safetensors', network.state_dict())
     write_json(
@@ -52,44 +54,33 @@ def run(context: Context) -> None:
 
 
 def _confusion(context: Context, network: nn.Module) -> ConfusionMatrix:
-    data = context.val_data
-    return confusion(
-        network.eval(),
-        context.normalize(),
-        data.images,
-        data.labels,
-        len(context.train.class_names),
-    )
+    classes = len(context.train.class_names)
+    return confusion(network.eval(), context.normalize(), context.val_data, classes)
 
 
 def _train(context: Context, network: nn.Module) -> dict[str, Any]:
-    config = context.config.backbone
+    config, frames = context.config.backbone, context.train_data
     num_classes = len(context.train.class_names)
-    frames = context.train_data
-    labels = [training_labels(own, num_classes, config.train_void) for own in frames.labels]
-    weights = class_weights(
-        labels, context.num_outputs, config.class_weighting, config.enet_offset
-    )
-    trainer = Trainer(
-        network,
+    with context.progress() as bars:
+        labels = (
+            training_labels(own, num_classes, config.train_void)
+            for own in bars.track(frames.labels, description='class weights')
+        )
+        weights = class_weights(
+            labels, context.num_outputs, config.class_weighting, config.enet_offset
+        )
+    learned = train_network(
+        network.to(context.device),
         context.normalize(),
-        LabelledImages(frames.images, labels),
+        frames,
+        num_classes,
         weights,
         config,
-        context.device,
-        context.output_dir / 'checkpoints' / 'backbone.pt',
+        lambda candidate: {'score': _confusion(context, candidate).miou()},
+        context.session('backbone'),
     )
-    if trainer.resume():
-        context.console.print(f'backbone: continuing after epoch {trainer.epoch}')
-
-    def validate(candidate: nn.Module) -> float:
-        return _confusion(context, candidate).miou()
-
-    with context.progress() as bars:
-        best: dict[str, Tensor] = trainer.fit(validate, bars)
-    network.load_state_dict(best)
     return {
-        'epochs': trainer.epoch,
-        'minutes': round(trainer.elapsed / 60, 2),
-        'history': trainer.history,
+        'epochs': learned.epochs,
+        'minutes': round(learned.seconds / 60, 2),
+        'history': learned.history,
     }
