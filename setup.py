@@ -45,6 +45,7 @@ EXTRAS = {
         'coverage>=7.10',
         'hypothesis',
         'import-linter>=2.17',
+        'jsonschema',
         'ruff',
         'mypy>=1.10',
         'types-PyYAML',
@@ -82,6 +83,7 @@ setup(
     ),
     package_data={
         PACKAGE: ['py.typed'],
+        f'{PACKAGE}.bundle': ['manifest.schema.json'],
         f'{PACKAGE}.pages': ['templates/*'],
         'offline_training.compare.report': ['templates/*'],
     },

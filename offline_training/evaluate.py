@@ -41,11 +41,11 @@ from offline_training.watched.prediction import predict_labels
 from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle
 from ros2_ood_monitor.frame import Frame, Header
 from ros2_ood_monitor.inference.engines.base import EngineError
-from ros2_ood_monitor.inference.runner import Detector, DetectorError
+from ros2_ood_monitor.inference.runner import Runner, RunnerError
 
 IGNORE = 255
 FUSED = 'fused'
-USER_ERRORS = (ConfigError, DataError, StorageError, BundleError, EngineError, DetectorError)
+USER_ERRORS = (ConfigError, DataError, StorageError, BundleError, EngineError, RunnerError)
 
 
 def evaluate_segmentation(
@@ -77,19 +77,22 @@ def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str,
     """
     dataset = AnomalyFolder(data_dir)
     bundle = ModelBundle.load(directory)
-    curves = {name: PixelCurve() for name in (FUSED, *bundle.fusion.maps)}
+    curves = {
+        name: PixelCurve()
+        for name in (FUSED, *(each.name for each in bundle.needed_maps(all_maps=True)))
+    }
     console = Console(stderr=True)
-    with Detector(bundle, backend, all_maps=True) as detector:
+    with Runner(bundle, backend, all_maps=True) as runner:
         for index in track(range(len(dataset)), 'judging', console=console):
             sample = dataset[index]
-            detection = detector.detect(Frame(Header(), np.ascontiguousarray(sample.image)))
+            detection = runner.infer(Frame(Header(), np.ascontiguousarray(sample.image)))
             maps = {**detection.maps, FUSED: _logit(detection.anomaly_map)}
             counted = sample.mask != IGNORE
             truth = sample.mask[counted] == 1
             for name, curve in curves.items():
                 scores = _at_size(maps[name], sample.mask.shape)
                 curve.update(scores[counted], truth)
-        engine = detector.description
+        engine = runner.description
     # All maps were met with the same truth.
     if not curves[FUSED].has_both_kinds():
         raise DataError(f'{data_dir} must have anomalous and normal pixels; one kind is missing')

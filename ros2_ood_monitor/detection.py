@@ -26,21 +26,34 @@ class Region:
     """Mean anomaly probability inside, in [0, 1]."""
 
 
+@dataclass(frozen=True)
+class ChannelScore:
+    """What one channel says about a frame; higher = more anomalous."""
+
+    statistic: float
+    """Raw frame statistic."""
+    score: float
+    """Its -log10 conformal p-value, with a tail beyond the sample (`fusion.frame_score`); >= 0."""
+
+
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """Segmentation, anomaly map and frame score of one frame, at network input size (H, W).
+    """Segmentation, anomaly map and scores of one frame, at network input size (H, W).
 
     `labels` uint8 (H, W), 255 = unlabeled. `anomaly_map` float32 (H, W) in [0, 1], the calibrated
-    probability that a pixel shows something unknown; NaN = invalid. `statistic` is the raw frame
-    statistic, `score` its -log10 conformal p-value, with a tail beyond the sample
-    (`fusion.frame_score`; >= 0, higher = more anomalous). `maps` holds
-    the single detectors' maps at map resolution. `timings` is milliseconds per stage.
+    probability that a pixel shows something unknown; NaN = invalid. `scores` holds one entry for
+    each channel of the bundle, `maps` the single detectors' maps at map resolution, `timings`
+    milliseconds per stage.
     """
 
     labels: UInt8Array
     anomaly_map: Float32Array
-    statistic: float
-    score: float
+    scores: Mapping[str, ChannelScore]
     regions: tuple[Region, ...] = ()
     maps: Mapping[str, Float32Array] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The highest score of all channels; >= 0."""
+        return max(each.score for each in self.scores.values())

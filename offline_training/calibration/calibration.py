@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from ros2_ood_monitor.bundle.manifest import Alarm, Fusion
+from ros2_ood_monitor.bundle.manifest import Alarm, Certificate, FusedMap, Fusion
 from ros2_ood_monitor.detection import Region
 from ros2_ood_monitor.inference.fusion import (
     STANDARD_SCORE_LIMIT,
@@ -35,13 +35,14 @@ class CalibrationError(ValueError):
 
 
 def fit_fusion(
-    names: Sequence[str],
+    sources: Mapping[str, tuple[str, int]],
     normal: Mapping[str, Float],
     values: Mapping[str, Float],
     unknown: NDArray,
 ) -> Fusion:
-    """Fit the logistic fusion of the maps `names` on pixels `values[name]` (N,), `unknown` (N,).
+    """Fit the logistic fusion of maps on pixels `values[name]` (N,), `unknown` (N,).
 
+    `sources` names the maps, each with the network output and its plane that hold it on the robot.
     Standardises by `normal` pixels without any pasted object. A map that would get a negative
     weight is left out and the rest refitted: a detector must never argue an anomaly away.
     Raises CalibrationError if none is left, or if all pixels are unknown or none is.
@@ -52,6 +53,7 @@ def fit_fusion(
             f'{share:.0%} of the pixels that count show a pasted object, so that there is nothing '
             'to tell apart; give larger images with fewer void pixels'
         )
+    names = list(sources)
     mean = [float(np.mean(normal[name])) for name in names]
     std = [max(float(np.std(normal[name])), 1e-6) for name in names]
     standard = np.stack(
@@ -76,9 +78,11 @@ def fit_fusion(
     weights = [0.0] * len(names)
     for index, weight in zip(used, coefficients, strict=True):
         weights[index] = float(weight)
-    return Fusion(
-        tuple(names), tuple(mean), tuple(std), tuple(weights), float(model.intercept_[0])
+    maps = tuple(
+        FusedMap(name, *sources[name], *scale)
+        for name, *scale in zip(names, mean, std, weights, strict=True)
     )
+    return Fusion(maps, float(model.intercept_[0]))
 
 
 def region_threshold(
@@ -103,6 +107,7 @@ class DriveScores:
 
     reference: tuple[float, ...]
     alarm: Alarm
+    certificate: Certificate
 
 
 def calibrate_alarm(
@@ -125,23 +130,32 @@ def calibrate_alarm(
     reference = np.sort(np.concatenate([np.asarray(drive, float) for drive in drives]))
     highest = math.log10(len(reference) + 1)
     candidates = [drift] if drift is not None else [share * highest for share in DRIFTS]
-    alarms = [
-        _alarm(drives, reference, frame_rate, candidate, block_seconds, budget_per_hour)
+    rules = [
+        _rule(drives, reference, frame_rate, candidate, block_seconds, budget_per_hour)
         for candidate in candidates
     ]
-    alarm = min(alarms, key=lambda a: a.threshold / max(highest - a.drift, 1e-9))
-    return DriveScores(tuple(float(value) for value in reference), alarm)
+    alarm, certified = min(
+        rules, key=lambda rule: rule[0].threshold / max(highest - rule[0].drift, 1e-9)
+    )
+    certificate = Certificate(
+        budget_per_hour=budget_per_hour,
+        certified_per_hour=certified,
+        frame_rate=frame_rate,
+        sequences=len(drives),
+        hours=len(reference) / frame_rate / 3600,
+    )
+    return DriveScores(tuple(float(value) for value in reference), alarm, certificate)
 
 
-def _alarm(
+def _rule(
     drives: Sequence[Sequence[float]],
     reference: NDArray,
     frame_rate: float,
     drift: float,
     block_seconds: float,
     budget_per_hour: float,
-) -> Alarm:
-    """Return the CUSUM rule with this drift whose threshold keeps the budget on the drives."""
+) -> tuple[Alarm, float]:
+    """Return the CUSUM rule with this drift that keeps the budget, and its certified rate."""
     length = max(1, round(block_seconds * frame_rate))
     maxima: list[float] = []
     for number, drive in enumerate(drives):
@@ -149,7 +163,7 @@ def _alarm(
         # A lone drive is all there is; its own frames are the reference then.
         sample = np.sort(np.concatenate(others)) if others else reference
         scale = tail_scale(sample)
-        cusum = Cusum(Alarm(drift, math.inf, frame_rate, budget_per_hour, budget_per_hour))
+        cusum = Cusum(Alarm(drift, math.inf), frame_rate)
         highest = 0.0
         for index, statistic in enumerate(drive):
             cusum.update(frame_score(float(statistic), sample, scale))
@@ -165,10 +179,4 @@ def _alarm(
     else:
         threshold = blocks[-1] * UNCERTIFIED_MARGIN
         certified = per_hour / (len(blocks) + 1)
-    return Alarm(
-        drift=drift,
-        threshold=max(threshold, LEAST_THRESHOLD),
-        frame_rate=frame_rate,
-        budget_per_hour=budget_per_hour,
-        certified_per_hour=certified,
-    )
+    return Alarm(drift, max(threshold, LEAST_THRESHOLD)), certified

@@ -17,7 +17,14 @@ from offline_training.segmentation.backbones.base import Backbone
 from offline_training.watched.normalization import Normalize
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
 
-MAPS = ('energy', 'density', 'unknown', 'error')
+SOURCES = {
+    'energy': ('energy', 0),
+    'density': ('density', 0),
+    'unknown': ('observer', 0),
+    'error': ('observer', 1),
+}
+"""Network output, and plane in it, that holds each map in the exported bundle."""
+MAPS = tuple(SOURCES)
 """The maps that are fused, in this order."""
 
 

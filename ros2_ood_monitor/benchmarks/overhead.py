@@ -21,7 +21,7 @@ from ros2_ood_monitor.frame import Frame, Header, UInt8Array
 from ros2_ood_monitor.inference.engines.base import Engine, EngineError
 from ros2_ood_monitor.inference.engines.selection import open_engine
 from ros2_ood_monitor.inference.preprocessing import prepare
-from ros2_ood_monitor.inference.runner import Detector, stored_frame
+from ros2_ood_monitor.inference.runner import Runner, stored_frame
 
 BLOCK = 5
 """Frames a contender runs before the next one's turn."""
@@ -60,8 +60,8 @@ def bench(
     machine = _machine()
     stages: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        detector = stack.enter_context(Detector(bundle, backend, threads))
-        detector.self_test()
+        runner = stack.enter_context(Runner(bundle, backend, threads))
+        runner.self_test()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bare = open_engine(
             _labels_only(bundle.networks['backbone'], folder), backend, folder, threads
@@ -69,7 +69,7 @@ def bench(
         stack.enter_context(closing(bare))
 
         def full(image: UInt8Array) -> None:
-            for stage, milliseconds in detector.detect(Frame(Header(), image)).timings.items():
+            for stage, milliseconds in runner.infer(Frame(Header(), image)).timings.items():
                 if stage != 'total':
                     stages.setdefault(stage, []).append(milliseconds)
 
@@ -80,7 +80,7 @@ def bench(
         if against:
             contenders['torch_eager'] = stack.enter_context(torch_eager(bundle_dir, threads))
         times = interleave(contenders, images, frames)
-        description = detector.description
+        description = runner.description
     median = {name: float(np.median(values)) for name, values in times.items()}
     return {
         'overhead_ratio': median['full'] / median['bare'],

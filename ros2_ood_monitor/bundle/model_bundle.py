@@ -12,35 +12,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ros2_ood_monitor.bundle.manifest import (
-    MAP_STRIDE,
-    Alarm,
-    BundleError,
-    FrameScore,
-    Fusion,
-    Manifest,
-    Network,
-    Regions,
-    SelfTest,
-    SemanticClass,
-    Tensor,
-    read_manifest,
-)
+from ros2_ood_monitor.bundle.manifest import MAP_STRIDE, BundleError, Manifest
+from ros2_ood_monitor.bundle.reading import read_manifest
 
-__all__ = [
-    'Alarm',
-    'BundleError',
-    'FrameScore',
-    'Fusion',
-    'ModelBundle',
-    'Network',
-    'Regions',
-    'SelfTest',
-    'SemanticClass',
-    'Tensor',
-    'file_sha256',
-    'write_bundle',
-]
+__all__ = ['BundleError', 'ModelBundle', 'file_sha256', 'write_bundle']
 
 MANIFEST = 'manifest.json'
 ENGINES = 'engines'

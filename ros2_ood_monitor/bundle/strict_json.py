@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+Read = TypeVar('Read')
 
 
 class JsonError(ValueError):
@@ -69,7 +71,7 @@ class Section:
         """Return the whole number in [low, high] under `key`."""
         value = self.value[key]
         number = self._number(key, value, low, high)
-        if not isinstance(value, int):
+        if not number.is_integer():
             raise self._wrong(key, f'must be a whole number, not {value!r:.40}')
         return int(number)
 
@@ -85,6 +87,10 @@ class Section:
         if length is not None and len(values) != length:
             raise self._wrong(key, f'must hold {length} numbers, not {len(values)}')
         return tuple(self._number(key, value, low, high) for value in values)
+
+    def optional(self, key: str, read: Callable[[str], Read]) -> Read | None:
+        """Return what `read` makes of `key`, None for null."""
+        return None if self.value[key] is None else read(key)
 
     def check(self, key: str, holds: bool, what: str) -> None:
         """Raise JsonError saying `key` and `what` unless `holds`."""

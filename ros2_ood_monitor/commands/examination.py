@@ -58,7 +58,7 @@ def examine_bundle(directory: Path) -> list[Finding]:
     """Load a bundle and judge its self-test images with every engine that works here."""
     from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle
     from ros2_ood_monitor.inference.engines.selection import available_backends
-    from ros2_ood_monitor.inference.runner import Detector
+    from ros2_ood_monitor.inference.runner import Runner
 
     try:
         bundle = ModelBundle.load(directory)
@@ -67,8 +67,8 @@ def examine_bundle(directory: Path) -> list[Finding]:
 
     def judge(backend: str) -> Finding:
         try:
-            with Detector(bundle, backend=backend) as detector:
-                detector.self_test()
+            with Runner(bundle, backend=backend) as runner:
+                runner.self_test()
         except Exception as error:  # whatever an engine does, the table goes on
             return Finding('bundle', backend, Verdict.MISSING, str(error))
         return Finding('bundle', backend, Verdict.OK, 'self-test passed')

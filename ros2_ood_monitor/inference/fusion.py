@@ -7,13 +7,13 @@ score here is higher for more anomalous.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_ood_monitor.bundle.manifest import Fusion, map_source
+from ros2_ood_monitor.bundle.manifest import FusedMap, Fusion
 from ros2_ood_monitor.detection import Region
 from ros2_ood_monitor.frame import Float32Array
 
@@ -24,16 +24,16 @@ STANDARD_SCORE_LIMIT = 10.0
 """Standardised maps are clipped here, so that one exploding density cannot outvote the rest."""
 
 
-def single_maps(outputs: Mapping[str, object], names: Sequence[str]) -> dict[str, Float32Array]:
-    """Copy the maps `names`, each float32 (H/4, W/4), out of the networks' `outputs`.
+def single_maps(
+    outputs: Mapping[str, object], maps: Iterable[FusedMap]
+) -> dict[str, Float32Array]:
+    """Copy `maps`, each float32 (H/4, W/4), out of the networks' `outputs`, by name.
 
     `outputs` are float32 (1, C, H/4, W/4); KeyError if one is missing.
     """
-    maps = {}
-    for name in names:
-        tensor, channel = map_source(name)
-        maps[name] = np.array(outputs[tensor], np.float32)[0, channel]
-    return maps
+    return {
+        each.name: np.array(outputs[each.tensor], np.float32)[0, each.channel] for each in maps
+    }
 
 
 def fused_logits(maps: Mapping[str, Float32Array], fusion: Fusion) -> Float32Array:
@@ -44,14 +44,12 @@ def fused_logits(maps: Mapping[str, Float32Array], fusion: Fusion) -> Float32Arr
     """
     first = next(iter(maps.values()))
     logits = np.full(first.shape, fusion.bias, np.float32)
-    for name, mean, std, weight in zip(
-        fusion.maps, fusion.mean, fusion.std, fusion.weights, strict=True
-    ):
-        if weight == 0:
+    for each in fusion.maps:
+        if each.weight == 0:
             continue
-        standard = (maps[name] - np.float32(mean)) / np.float32(std)
+        standard = (maps[each.name] - np.float32(each.mean)) / np.float32(each.std)
         np.clip(standard, -STANDARD_SCORE_LIMIT, STANDARD_SCORE_LIMIT, out=standard)
-        logits += np.float32(weight) * standard
+        logits += np.float32(each.weight) * standard
     return logits
 
 
@@ -102,7 +100,7 @@ def frame_score(
     A conformal p-value cannot go below 1 / (n + 1), so that a van never seen before and a spiral
     would score the same. Beyond the sample the score grows as -log10 of an exponential tail of
     `scale` (`tail_scale`), up to twice the largest conformal score. The alarm threshold does not
-    rest on this model: it is taken from the scores of whole normal drives.
+    rest on this model: it is taken from the scores of whole normal sequences.
     """
     score = conformal_score(statistic, reference)
     if len(reference) and statistic > reference[-1]:

@@ -1,16 +1,17 @@
-"""One frame in, one judgement out: a bundle's networks on an engine, fused and scored."""
+"""One frame in, one detection out: a bundle's networks on an engine, fused and scored."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 import cv2
 import numpy as np
 
-from ros2_ood_monitor.bundle.manifest import map_source
-from ros2_ood_monitor.bundle.model_bundle import ModelBundle, SelfTest
-from ros2_ood_monitor.detection import Detection
+from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, Channel, SelfTest
+from ros2_ood_monitor.bundle.model_bundle import ModelBundle
+from ros2_ood_monitor.detection import ChannelScore, Detection
 from ros2_ood_monitor.frame import Float32Array, Frame, Header
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.engines.selection import open_chain
@@ -28,19 +29,19 @@ from ros2_ood_monitor.inference.preprocessing import prepare
 UNLABELED = 255
 
 
-class DetectorError(RuntimeError):
-    """A frame could not be judged; nothing may be concluded about it."""
+class RunnerError(RuntimeError):
+    """A frame could not be scored; nothing may be concluded about it."""
 
 
-class SelfTestError(DetectorError):
+class SelfTestError(RunnerError):
     """The engine does not reproduce the bundle's stored results; it must not be trusted."""
 
 
-class Detector:
+class Runner:
     """A bundle ready to run; belongs to the thread that opened it.
 
-    `backend` and `threads` as in `engines.selection.open_chain`; raises EngineError. Maps that
-    the fusion gives no weight are computed only with `all_maps`, for evaluation.
+    `backend` and `threads` as in `engines.selection.open_chain`; raises EngineError. Maps without
+    weight, and networks that only they read, are computed only with `all_maps`, for evaluation.
     """
 
     def __init__(
@@ -51,15 +52,10 @@ class Detector:
         all_maps: bool = False,
     ) -> None:
         self.bundle = bundle
-        self._maps = tuple(
-            name
-            for name, weight in zip(bundle.fusion.maps, bundle.fusion.weights, strict=True)
-            if weight != 0 or all_maps
-        )
-        sources = dict.fromkeys(map_source(name)[0] for name in self._maps)
+        self._maps = bundle.needed_maps(all_maps)
         self._engine = open_chain(
             list(bundle.networks.values()),
-            ['labels', *sources],
+            bundle.needed_outputs(all_maps),
             backend,
             bundle.engines,
             threads,
@@ -68,18 +64,17 @@ class Detector:
         self._published[: len(bundle.classes)] = np.arange(len(bundle.classes))
         if bundle.void_label is not None:
             self._published[bundle.void_label] = UNLABELED
-        self._reference = np.array(bundle.frame_score.reference)
-        self._tail_scale = tail_scale(self._reference)
+        self._scorers = {name: _Scorer(channel) for name, channel in bundle.channels.items()}
 
     @property
     def description(self) -> str:
         """The engine's library, version, device and precision."""
         return self._engine.description
 
-    def detect(self, frame: Frame) -> Detection:
-        """Judge `frame`; timings are of `prepare`, `inference`, `fusion` and `total`.
+    def infer(self, frame: Frame) -> Detection:
+        """Score `frame`; timings are of `prepare`, `inference`, `fusion` and `total`.
 
-        Raises DetectorError if the engine fails or a map holds NaN or infinity.
+        Raises RunnerError if the engine fails or a map holds NaN or infinity.
         """
         bundle = self.bundle
         started = time.perf_counter()
@@ -90,12 +85,14 @@ class Detector:
             labels = np.asarray(outputs['labels'])
             maps = single_maps(outputs, self._maps)
         except (EngineError, ValueError) as error:
-            raise DetectorError(f'the frame was not judged: {error}') from error
+            raise RunnerError(f'the frame was not scored: {error}') from error
         inferred = time.perf_counter()
         _refuse_invalid(maps)
-        logits = fused_logits(maps, bundle.fusion)
-        anomaly = probability(logits)
-        statistic = frame_statistic(logits, bundle.frame_score.top_fraction)
+        logits = {
+            name: fused_logits(maps, channel.fusion) for name, channel in bundle.channels.items()
+        }
+        scores = {name: scorer.score(logits[name]) for name, scorer in self._scorers.items()}
+        anomaly = probability(logits[DEFAULT_CHANNEL])
         rows, columns = frame.image.shape[:2]
         map_rows, map_columns = bundle.map_size
         regions = find_regions(
@@ -105,16 +102,14 @@ class Detector:
             columns / map_columns,
             rows / map_rows,
         )
-        detection_labels = cv2.LUT(labels[0].astype(np.uint8), self._published)
+        published = cv2.LUT(labels[0].astype(np.uint8), self._published)
         size = (bundle.width, bundle.height)
         anomaly_map = cv2.resize(anomaly, size, interpolation=cv2.INTER_LINEAR)
-        score = frame_score(statistic, self._reference, self._tail_scale)
         finished = time.perf_counter()
         return Detection(
-            labels=np.asarray(detection_labels, np.uint8),
+            labels=np.asarray(published, np.uint8),
             anomaly_map=np.asarray(anomaly_map, np.float32),
-            statistic=statistic,
-            score=score,
+            scores=scores,
             regions=regions,
             maps=maps,
             timings={
@@ -128,29 +123,21 @@ class Detector:
     def self_test(self) -> None:
         """Run the bundle's stored frames; raises SelfTestError unless they score as stated.
 
-        Finds a wrong engine, preprocessing or colour order before it judges a camera's frame.
+        Finds a wrong engine, preprocessing or colour order before it scores a camera's frame.
         """
-        atol, rtol = self.bundle.atol, self.bundle.rtol
         for stored in self.bundle.selftest:
             try:
-                detection = self.detect(stored_frame(stored))
-            except DetectorError as error:
+                detection = self.infer(stored_frame(stored))
+            except RunnerError as error:
                 raise SelfTestError(f'self-test frame {stored.path.name}: {error}') from error
-            allowed = atol + rtol * abs(stored.statistic)
-            deviation = abs(detection.statistic - stored.statistic)
-            if deviation > allowed:
-                raise SelfTestError(
-                    f'self-test frame {stored.path.name} scores {detection.statistic:.6g} on '
-                    f'{self.description}, but the bundle states {stored.statistic:.6g} '
-                    f'(deviation {deviation:.3g}, allowed {allowed:.3g}); try another backend or '
-                    'export the bundle again'
-                )
+            for channel, stated in stored.statistics.items():
+                self._compare(stored, channel, stated, detection.scores[channel].statistic)
 
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
 
-    def __enter__(self) -> Detector:
+    def __enter__(self) -> Runner:
         return self
 
     def __exit__(
@@ -161,6 +148,31 @@ class Detector:
     ) -> None:
         self.close()
 
+    def _compare(self, stored: SelfTest, channel: str, stated: float, found: float) -> None:
+        allowed = self.bundle.atol + self.bundle.rtol * abs(stated)
+        deviation = abs(found - stated)
+        if deviation > allowed:
+            where = '' if channel == DEFAULT_CHANNEL else f' in the channel {channel}'
+            raise SelfTestError(
+                f'self-test frame {stored.path.name} scores {found:.6g}{where} on '
+                f'{self.description}, but the bundle states {stated:.6g} '
+                f'(deviation {deviation:.3g}, allowed {allowed:.3g}); try another backend or '
+                'export the bundle again'
+            )
+
+
+class _Scorer:
+    """From the fused logits of one channel to its frame score."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._top_fraction = channel.frame_score.top_fraction
+        self._reference = np.array(channel.frame_score.reference)
+        self._scale = tail_scale(self._reference)
+
+    def score(self, logits: Float32Array) -> ChannelScore:
+        statistic = frame_statistic(logits, self._top_fraction)
+        return ChannelScore(statistic, frame_score(statistic, self._reference, self._scale))
+
 
 def stored_frame(stored: SelfTest) -> Frame:
     """Read a self-test frame of a bundle; raises SelfTestError if it is not an image."""
@@ -170,11 +182,11 @@ def stored_frame(stored: SelfTest) -> Frame:
     return Frame(Header(), np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
 
 
-def _refuse_invalid(maps: dict[str, Float32Array]) -> None:
+def _refuse_invalid(maps: Mapping[str, Float32Array]) -> None:
     for name, values in maps.items():
         if not np.isfinite(values).all():
             count = int(np.count_nonzero(~np.isfinite(values)))
-            raise DetectorError(
+            raise RunnerError(
                 f'the {name} map holds {count} NaN or infinite values of {values.size}, so the '
-                'frame was not judged; check the image and the networks'
+                'frame was not scored; check the image and the networks'
             )

@@ -28,7 +28,7 @@ from ros2_ood_monitor.supervision.throttle import Throttle
 
 if TYPE_CHECKING:
     from ros2_ood_monitor.alert import Alert
-    from ros2_ood_monitor.inference.runner import Detector
+    from ros2_ood_monitor.inference.runner import Runner
 
 DIAGNOSTICS_PERIOD_S = 1.0
 _LOG = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class MonitorNode:
         )
         self._monitor = Monitor(
             str(parameters['camera.name']),
-            self._open_detector,
+            self._open_runner,
             SupervisionConfig.from_parameters(parameters),
             self._publish,
             stamp_clock=self._stamp_clock,
@@ -93,8 +93,7 @@ class MonitorNode:
         self._overlays.palette = [entry.color for entry in bundle.classes]
         names = [entry.name for entry in bundle.classes]
         self._middleware.publish(
-            topics.LABEL_INFO,
-            label_info_message(names, bundle.regions.threshold, self._now()),
+            topics.LABEL_INFO, label_info_message(names, bundle.regions.threshold, self._now())
         )
 
     def activate(self) -> None:
@@ -150,14 +149,14 @@ class MonitorNode:
         """Why this process should end with an error and be replaced; None while it is of use."""
         return self._monitor.failed
 
-    def _open_detector(self) -> Detector:
-        from ros2_ood_monitor.inference.runner import Detector
+    def _open_runner(self) -> Runner:
+        from ros2_ood_monitor.inference.runner import Runner
 
         assert self._bundle is not None
         threads = int(self._parameters['threads']) or None
-        detector = Detector(self._bundle, str(self._parameters['backend']), threads)
-        self._engine = detector.description
-        return detector
+        runner = Runner(self._bundle, str(self._parameters['backend']), threads)
+        self._engine = runner.description
+        return runner
 
     def _now(self) -> Stamp:
         return Stamp.from_ns(self._stamp_clock.now_ns())

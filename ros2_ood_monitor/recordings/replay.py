@@ -17,10 +17,11 @@ from typing import TextIO
 import cv2
 
 from ros2_ood_monitor.alert import Alert, State
+from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage, Stamp
-from ros2_ood_monitor.inference.runner import Detector, DetectorError
+from ros2_ood_monitor.inference.runner import Runner, RunnerError
 from ros2_ood_monitor.messages import topics
 from ros2_ood_monitor.messages.conversions import alert_messages, jpeg_message, result_messages
 from ros2_ood_monitor.overlay import draw
@@ -99,14 +100,14 @@ def replay(
     """
     # Stamps are the only clock of a recording.
     config = config or SupervisionConfig(check_stamp_age=False)
-    with _results(Path(output)) as directory, Detector(bundle, backend) as detector:
-        detector.self_test()
+    with _results(Path(output)) as directory, Runner(bundle, backend) as runner:
+        runner.self_test()
         (directory / OVERLAYS).mkdir()
         with (
             McapWriter(directory / BAG) as bag,
             (directory / ALERTS).open('w', encoding='utf-8') as lines,
         ):
-            run = _Replay(detector, config, bag, lines, directory / OVERLAYS, overlay_limit)
+            run = _Replay(runner, config, bag, lines, directory / OVERLAYS, overlay_limit)
             for number, raw in enumerate(source):
                 run.image(number, raw)
             summary = run.finish()
@@ -135,29 +136,30 @@ class _Replay:
 
     def __init__(
         self,
-        detector: Detector,
+        runner: Runner,
         config: SupervisionConfig,
         bag: McapWriter,
         lines: TextIO,
         overlays: Path,
         overlay_limit: int,
     ) -> None:
-        self._detector = detector
+        self._runner = runner
         self._bag = bag
         self._lines = lines
         self._overlays = overlays
         self._overlays_left = overlay_limit
-        self._palette = [entry.color for entry in detector.bundle.classes]
+        self._palette = [entry.color for entry in runner.bundle.classes]
         self._clock = ManualClock()
         self._check = InputCheck(config)
         self._supervisor = Supervisor('replay', config, self._clock)
         self._beat_ns = round(1e9 / config.heartbeat_hz)
-        self._frame_ns = round(1e9 / detector.bundle.alarm.frame_rate)
+        certificate = runner.bundle.channels[DEFAULT_CHANNEL].certificate
+        self._frame_ns = round(1e9 / certificate.frame_rate)
         self._first_ns: int | None = None
         self._published: object = None
         self._state: State | None = None
         self._number = -1
-        self._highest = -math.inf
+        self._highest = (-math.inf, -math.inf)
         self._started = time.perf_counter()
         self._counts: Counter[State] = Counter()
         self._summary = ReplaySummary()
@@ -171,8 +173,8 @@ class _Replay:
         result = None
         try:
             arrival = Arrival(raw, now_ns, now_ns)
-            result = judge(arrival, self._check, self._detector, self._supervisor)
-        except DetectorError as error:
+            result = judge(arrival, self._check, self._runner, self._supervisor)
+        except RunnerError as error:
             self._supervisor.engine_fault(str(error), now_ns)
         before = self._state
         alert = self._publish(number, result[1] if result else None)
@@ -199,7 +201,7 @@ class _Replay:
             self._first_ns = stamp_ns
             self._clock.advance_to(stamp_ns)
             self._supervisor.set_phase('loading')
-            self._supervisor.arm(self._detector.bundle.alarm)
+            self._supervisor.arm(self._runner.bundle.channels)
             self._supervisor.set_phase('ready')
             self._publish()
             return
@@ -240,10 +242,11 @@ class _Replay:
         for topic, message in result_messages(frame.header, detection):
             self._bag.write(topic, message, now_ns)
         remarkable = changed or alert.state != State.NOMINAL
-        # The conformal score saturates at the size of its reference, the statistic does not.
-        highest = detection.statistic > self._highest
+        # A score saturates at the size of its reference, the statistic does not.
+        rank = (detection.score, detection.scores[DEFAULT_CHANNEL].statistic)
+        highest = rank > self._highest
         if highest:
-            self._highest = detection.statistic
+            self._highest = rank
             self._summary.highest_score = detection.score
             self._summary.highest_score_frame = self._number
         if not (highest or (remarkable and self._overlays_left > 0)):

@@ -17,12 +17,13 @@ class Cusum:
 
     S is capped a little above the threshold. The cap cannot change when an alarm first fires, only
     how long it outlives its cause: without it a minute of anomaly would need a minute to drain.
+    `frame_rate` is that of the calibration in Hz.
     """
 
-    def __init__(self, alarm: Alarm) -> None:
+    def __init__(self, alarm: Alarm, frame_rate: float) -> None:
         self.alarm = alarm
         self.evidence = 0.0
-        overhang = alarm.drift * alarm.frame_rate * DRAIN_S
+        overhang = alarm.drift * frame_rate * DRAIN_S
         self._cap = alarm.threshold + min(alarm.threshold, overhang)
 
     @property

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ros2_ood_monitor.inference.runner import Detector, SelfTestError
+from ros2_ood_monitor.inference.runner import Runner, SelfTestError
 from ros2_ood_monitor.supervision.clock import Clock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.judging import Arrival
@@ -26,23 +26,23 @@ _log = logging.getLogger(__name__)
 
 
 class EngineWorker:
-    """Opens a detector and hands it every image of the mailbox, on a thread of its own.
+    """Opens a runner and hands it every image of the mailbox, on a thread of its own.
 
-    A GPU context belongs to the thread that made it, so the detector is created, used and closed
+    A GPU context belongs to the thread that made it, so the runner is created, used and closed
     here and nowhere else. `work` judges one image; `changed` is called after a change of phase.
     """
 
     def __init__(
         self,
-        open_detector: Callable[[], Detector],
+        open_runner: Callable[[], Runner],
         mailbox: Mailbox[Arrival],
-        work: Callable[[Arrival, Detector], None],
+        work: Callable[[Arrival, Runner], None],
         changed: Callable[[], None],
         supervisor: Supervisor,
         config: SupervisionConfig,
         clock: Clock,
     ) -> None:
-        self._open_detector = open_detector
+        self._open_runner = open_runner
         self._mailbox = mailbox
         self._work = work
         self._changed = changed
@@ -106,27 +106,27 @@ class EngineWorker:
             attempt += 1
 
     def _serve(self) -> None:
-        """Run one detector until stopped; raises what made it unusable."""
+        """Run one runner until stopped; raises what made it unusable."""
         self._supervisor.set_phase('loading')
         self._changed()
-        detector = self._open_detector()
+        runner = self._open_runner()
         try:
-            detector.self_test()
+            runner.self_test()
             if self._stopping.is_set():
                 return
-            self._supervisor.arm(detector.bundle.alarm)
+            self._supervisor.arm(runner.bundle.channels)
             # What waited while the engines were loaded shows the past.
             self._mailbox.clear()
             self._supervisor.set_phase('ready')
             self._changed()
-            self._judge_all(detector)
+            self._judge_all(runner)
         finally:
             try:
-                detector.close()
+                runner.close()
             except Exception:
                 _log.exception('the engines could not be closed')
 
-    def _judge_all(self, detector: Detector) -> None:
+    def _judge_all(self, runner: Runner) -> None:
         failures = 0
         while True:
             arrival = self._mailbox.take()
@@ -134,7 +134,7 @@ class EngineWorker:
                 return
             self._busy_since_ns = self._clock.now_ns()
             try:
-                self._work(arrival, detector)
+                self._work(arrival, runner)
                 failures = 0
             except Exception as error:
                 failures += 1

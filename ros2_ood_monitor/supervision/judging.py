@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage
-from ros2_ood_monitor.inference.runner import Detector
+from ros2_ood_monitor.inference.runner import Runner
 from ros2_ood_monitor.supervision.input_check import InputCheck, InputFault
 from ros2_ood_monitor.supervision.state_machine import Supervisor
 
@@ -22,11 +22,11 @@ class Arrival(NamedTuple):
 
 
 def judge(
-    arrival: Arrival, check: InputCheck, detector: Detector, supervisor: Supervisor
+    arrival: Arrival, check: InputCheck, runner: Runner, supervisor: Supervisor
 ) -> tuple[Frame, Detection] | None:
     """Return frame and detection, or None if the image was refused or the result is worthless.
 
-    The supervisor has been told either way. Whatever the detector raises is passed on.
+    The supervisor has been told either way. Whatever the runner raises is passed on.
     """
     start = time.perf_counter()
     try:
@@ -36,7 +36,7 @@ def judge(
         return None
     check_ms = (time.perf_counter() - start) * 1e3
     frame = Frame(arrival.raw.header, image, arrival.received_ns)
-    detection = detector.detect(frame)
+    detection = runner.infer(frame)
     detection = replace(detection, timings={'check': check_ms, **detection.timings})
     if not supervisor.accepted(detection, frame.header, arrival.received_ns):
         return None

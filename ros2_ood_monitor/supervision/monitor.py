@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ros2_ood_monitor.alert import Alert
 from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Frame, Header, RawCompressedImage, RawImage
-from ros2_ood_monitor.inference.runner import Detector
+from ros2_ood_monitor.inference.runner import Runner
 from ros2_ood_monitor.supervision.clock import Clock, SteadyClock, SystemClock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.engine_worker import EngineWorker
@@ -61,19 +61,19 @@ class Monitor:
     `publish` is called with alerts from the moment of `start` until `stop`, at least at the
     heartbeat rate and at once when the state changes, on several threads but one alert at a time.
     Results follow outside that order on the engines' thread, so that a slow image never delays
-    an alert. `open_detector` is called on that thread too, again after every failure.
+    an alert. `open_runner` is called on that thread too, again after every failure.
     """
 
     def __init__(
         self,
         camera: str,
-        open_detector: Callable[[], Detector],
+        open_runner: Callable[[], Runner],
         config: SupervisionConfig,
         publish: Callable[[MonitorOutput], None],
         clock: Clock | None = None,
         stamp_clock: Clock | None = None,
     ) -> None:
-        self._open_detector = open_detector
+        self._open_runner = open_runner
         self._config = config
         self._publish = publish
         self._clock = clock or SteadyClock()
@@ -107,7 +107,7 @@ class Monitor:
         self._dropped_before += self._mailbox.dropped
         self._mailbox = Mailbox()
         self._worker = EngineWorker(
-            self._open_detector,
+            self._open_runner,
             self._mailbox,
             self._judge,
             self._emit_change,
@@ -171,10 +171,10 @@ class Monitor:
         """Why this process should end with an error and be replaced; None while it is of use."""
         return self._worker.failed if self._worker else None
 
-    def _judge(self, arrival: Arrival, detector: Detector) -> None:
+    def _judge(self, arrival: Arrival, runner: Runner) -> None:
         taken_ns = self._clock.now_ns()
         try:
-            result = judge(arrival, self._check, detector, self._supervisor)
+            result = judge(arrival, self._check, runner, self._supervisor)
         except Exception:
             self._statistics.failed()
             raise

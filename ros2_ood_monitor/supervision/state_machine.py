@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ros2_ood_monitor.alert import Alert, Cause, State
-from ros2_ood_monitor.bundle.manifest import Alarm
-from ros2_ood_monitor.detection import Detection
+from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, Channel
+from ros2_ood_monitor.detection import ChannelScore, Detection
 from ros2_ood_monitor.frame import Header
 from ros2_ood_monitor.supervision.clock import Clock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
@@ -57,12 +57,13 @@ class Supervisor:
         self._forget()
 
     def _forget(self) -> None:
-        self._cusum: Cusum | None = None
+        self._channels: Mapping[str, Channel] = {}
+        self._rules: tuple[tuple[str, Cusum], ...] = ()
         self._received_ns: int | None = None
         self._pending_since_ns: int | None = None
         self._judged_ns: int | None = None
         self._source: Header | None = None
-        self._score = math.nan
+        self._scores: Mapping[str, ChannelScore] = {}
         self._late_ms: float | None = None
         self._input_fault: InputFault | None = None
         self._engine_fault: Cause | None = None
@@ -73,11 +74,16 @@ class Supervisor:
         with self._lock:
             self._config = config
 
-    def arm(self, alarm: Alarm) -> None:
-        """Use the bundle's alarm rule; the evidence outlives a restart of the same bundle."""
+    def arm(self, channels: Mapping[str, Channel]) -> None:
+        """Use the alarm rules of a bundle; the evidence outlives a restart of the same bundle."""
         with self._lock:
-            if self._cusum is None or self._cusum.alarm != alarm:
-                self._cusum = Cusum(alarm)
+            if self._channels != channels:
+                self._channels = channels
+                self._rules = tuple(
+                    (name, Cusum(alarm, channel.certificate.frame_rate))
+                    for name, channel in channels.items()
+                    for alarm in channel.alarms
+                )
 
     def set_phase(self, phase: str) -> None:
         """Enter 'inactive', 'loading', 'ready' or 'stopped'; 'inactive' forgets all frames.
@@ -109,26 +115,27 @@ class Supervisor:
 
         A score that is not finite is an engine fault; a verdict after deactivation is ignored.
         """
-        numbers = (detection.score, detection.statistic)
-        if not all(math.isfinite(number) for number in numbers):
-            text = f'the engines gave score {numbers[0]} and statistic {numbers[1]}'
-            self.engine_fault(text, received_ns, 'not_finite')
-            return False
+        for name, found in detection.scores.items():
+            if not (math.isfinite(found.score) and math.isfinite(found.statistic)):
+                text = f'the engines gave score {found.score} and statistic {found.statistic}'
+                self.engine_fault(text + _of(name), received_ns, 'not_finite')
+                return False
         with self._lock:
             if self._is_off():
                 return False
-            if self._cusum is None:
-                raise RuntimeError('arm() the supervisor with the alarm rule before any frame')
+            if not self._rules:
+                raise RuntimeError('arm() the supervisor with the alarm rules before any frame')
             self._hold()
             self._answered(received_ns)
             self._input_fault = None
             self._engine_fault = None
             self._judged_ns = received_ns
             self._source = header
-            self._score = detection.score
+            self._scores = detection.scores
             late_ms = (self._clock.now_ns() - received_ns) / 1e6
             self._late_ms = late_ms if late_ms > self._config.max_age_ms else None
-            self._cusum.update(detection.score)
+            for name, cusum in self._rules:
+                cusum.update(detection.scores[name].score)
             self._streaks.update(detection.regions)
             true = self._hold()
             for code, held in self._held.items():
@@ -174,6 +181,12 @@ class Supervisor:
         """Return the next alert of the heartbeat."""
         with self._lock:
             state, causes, latched = self._verdict()
+            leading = self._leading()
+            score, evidence, threshold = math.nan, 0.0, math.nan
+            if leading is not None:
+                name, cusum = leading
+                evidence, threshold = cusum.evidence, cusum.threshold
+                score = self._scores[name].score if self._scores else math.nan
             seq, self._seq = self._seq, self._seq + 1
             age_ms = math.inf
             if self._judged_ns is not None:
@@ -182,9 +195,9 @@ class Supervisor:
                 camera=self._camera,
                 state=state,
                 causes=causes,
-                score=self._score,
-                evidence=self._cusum.evidence if self._cusum else 0.0,
-                threshold=self._cusum.threshold if self._cusum else math.nan,
+                score=score,
+                evidence=evidence,
+                threshold=threshold,
                 seq=seq,
                 age_ms=age_ms,
                 source=self._source,
@@ -250,6 +263,12 @@ class Supervisor:
         past = (held for code, held in self._held.items() if code not in true)
         return state, tuple(causes), any(self._is_latched(held) for held in past)
 
+    def _leading(self) -> tuple[str, Cusum] | None:
+        """Return channel and rule nearest to, or furthest beyond, its threshold."""
+        return max(
+            self._rules, key=lambda rule: rule[1].evidence / rule[1].threshold, default=None
+        )
+
     def _frame_causes(self) -> Iterator[Cause]:
         if self._engine_fault is not None:
             yield self._engine_fault
@@ -262,12 +281,14 @@ class Supervisor:
                 f'the verdict took {self._late_ms:.0f} ms, allowed are '
                 f'{self._config.max_age_ms:g}',
             )
-        if self._cusum is not None and self._cusum.alarming:
+        leading = self._leading()
+        if leading is not None and leading[1].alarming:
+            name, cusum = leading
             yield Cause(
                 State.ALERT,
                 'unknown_view',
-                f'the view is not what the network knows: evidence {self._cusum.evidence:.1f} '
-                f'reached the alarm threshold {self._cusum.threshold:.1f}',
+                f'the view is not what the network knows: evidence {cusum.evidence:.1f} '
+                f'reached the alarm threshold {cusum.threshold:.1f}{_of(name)}',
             )
         region = self._streaks.longest(self._config.trigger_frames)
         if region is not None:
@@ -305,3 +326,8 @@ class Supervisor:
             if pending_ms > config.max_age_ms:
                 text = f'an image has been waiting for its verdict for {pending_ms:.0f} ms'
                 yield Cause(State.FAULT, 'too_slow', text)
+
+
+def _of(channel: str) -> str:
+    """Name a channel in a sentence; the one that every bundle has goes without saying."""
+    return '' if channel == DEFAULT_CHANNEL else f' of the channel {channel}'

@@ -119,7 +119,7 @@ def test_a_wrong_engine_is_not_measured(
     def refuse(self: object) -> None:
         raise SelfTestError('deviation')
 
-    monkeypatch.setattr(bench_module.Detector, 'self_test', refuse)
+    monkeypatch.setattr(bench_module.Runner, 'self_test', refuse)
     with pytest.raises(SelfTestError):
         bench(tiny_bundle, frames=1)
 

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip('onnx')
+
+from support import tiny_bundle as tiny
+
 from ros2_ood_monitor.bundle import model_bundle as bundle_module
 from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle, write_bundle
 
@@ -58,7 +62,10 @@ def test_a_good_bundle_loads(tiny_bundle: Path) -> None:
     assert bundle.networks['flow'].path == tiny_bundle / 'flow.onnx'
     assert bundle.classes[1].name == 'sky'
     assert bundle.classes[1].color == (70, 130, 180)
-    assert bundle.fusion.maps == ('energy', 'density', 'unknown', 'error')
+    (channel,) = bundle.channels.values()
+    names = [each.name for each in channel.fusion.maps]
+    assert names == ['energy', 'density', 'unknown', 'error']
+    assert bundle.regions is channel.regions
     assert [stored.alarming for stored in bundle.selftest] == [False, True]
 
 
@@ -105,9 +112,19 @@ def test_manifest_with_other_bytes(writable: Path) -> None:
 
 
 def test_newer_schema_is_refused_before_anything_else(edit: Any) -> None:
-    directory = edit(lambda m: (m.update(schema_version=2, something_new=1), m.pop('fusion')))
-    with pytest.raises(BundleError, match=r'schema_version 2 is newer.*update ros2_ood_monitor'):
+    directory = edit(lambda m: (m.update(schema_version=3, something_new=1), m.pop('channels')))
+    with pytest.raises(BundleError, match=r'schema_version 3 is newer.*update ros2_ood_monitor'):
         ModelBundle.load(directory)
+
+
+MAPS = 'channels.object.fusion.maps'
+UNWEIGHTED = {**tiny.FUSION['maps'][0], 'weight': 0}
+SECOND = {**tiny.DENSITY, 'frame_score': {'top_fraction': 0.05, 'reference': [0.0]}}
+OTHER = {**SECOND, 'regions': {'threshold': 0.5, 'min_area': 4}}
+NAMESAKE = {
+    **SECOND,
+    'fusion': {'maps': [{**tiny.FUSION['maps'][0], 'name': 'density'}], 'bias': 0},
+}
 
 
 def set_path(manifest: dict[str, Any], path: str, value: object) -> None:
@@ -122,7 +139,8 @@ def set_path(manifest: dict[str, Any], path: str, value: object) -> None:
     [
         ('schema_version', '1', "schema_version is '1'"),
         ('colour', 1, 'colour is unknown'),
-        ('fusion.extra', 1, 'fusion.extra is unknown'),
+        ('fusion', {}, 'fusion is unknown'),
+        ('channels.object.fusion.extra', 1, 'channels.object.fusion.extra is unknown'),
         ('name', '', 'name must be a non-empty string'),
         ('input.width', 64.5, 'input.width must be a whole number'),
         ('input.width', 66, 'must be a multiple of 4'),
@@ -145,15 +163,28 @@ def set_path(manifest: dict[str, Any], path: str, value: object) -> None:
         ('networks.flow.outputs.0.shape', [1, 1, 24, 32], 'the map density needs density as'),
         ('networks.backbone.outputs.0.shape', [1, 12, 16], 'the segmentation needs labels as'),
         ('networks.backbone.inputs.0.shape', [1, 64, 48, 3], 'networks.backbone needs image as'),
-        ('fusion.maps', ['energy', 'energy', 'unknown', 'error'], 'must not name a map twice'),
-        ('fusion.weights', [1, 2, 3], 'fusion.weights must hold 4 numbers'),
-        ('fusion.weights', [0, 0, 0, 0], 'fusion.weights must not all be 0'),
-        ('fusion.std', [1, 1, 1, 0], 'fusion.std must be between'),
-        ('fusion.bias', None, 'fusion.bias must be a number'),
-        ('fusion.bias', True, 'fusion.bias must be a number'),
-        ('regions.threshold', 1.5, 'regions.threshold must be between'),
-        ('frame_score.reference', [2.0, 1.0], 'frame_score.reference must be ascending'),
-        ('alarm.threshold', 0, 'alarm.threshold must be between'),
+        ('channels.object', None, 'channels.object must be an object'),
+        ('channels.other', OTHER, r'channels.other.regions must be null: only'),
+        ('channels.other', NAMESAKE, r'channels.other.fusion.maps: density is another map'),
+        ('channels.other', SECOND, r'selftest\[0\].statistics must have one number for each'),
+        ('channels.object.regions', None, 'channels.object.regions must be an object: the'),
+        (f'{MAPS}.1.name', 'energy', 'must not name a map twice'),
+        (f'{MAPS}.3.channel', 2, 'the map error reads channel 2 of observer, which has 2'),
+        (f'{MAPS}.3.channel', -1, r'maps\[3\].channel must be between 0'),
+        (f'{MAPS}.0.tensor', 'labels', 'the map energy needs labels as float32'),
+        (f'{MAPS}.0.std', 0, r'maps\[0\].std must be between'),
+        (MAPS, [UNWEIGHTED], 'channels.object.fusion.maps must not all have weight 0'),
+        ('channels.object.fusion.bias', None, 'fusion.bias must be a number'),
+        ('channels.object.fusion.bias', True, 'fusion.bias must be a number'),
+        ('channels.object.regions.threshold', 1.5, 'regions.threshold must be between'),
+        ('channels.object.frame_score.reference', [2.0, 1.0], 'reference must be ascending'),
+        ('channels.object.alarms', [], 'alarms must be a non-empty list'),
+        ('channels.object.alarms.0.kind', 'ewma', r'alarms\[0\].kind must be one of cusum'),
+        ('channels.object.alarms.0.threshold', 0, r'alarms\[0\].threshold must be between'),
+        ('channels.object.certificate.hours', -1, 'certificate.hours must be between'),
+        ('channels.object.certificate.sequences', 1.5, 'sequences must be a whole number'),
+        ('selftest.0.statistics', {'object': '1'}, 'statistics.object must be a number'),
+        ('selftest.0.statistics', {}, r'selftest\[0\].statistics must have one number'),
         ('selftest.0.alarming', 1, r'selftest\[0\].alarming must be true or false'),
         ('selftest', [], 'selftest must be a non-empty list'),
         ('metrics', [], 'metrics must be an object'),
@@ -169,7 +200,16 @@ def test_wrong_values_are_named(edit: Any, path: str, value: object, sentence: s
     assert '\n' not in message
 
 
-@pytest.mark.parametrize('path', ['alarm', 'tolerance', 'networks.backbone', 'fusion.bias'])
+@pytest.mark.parametrize(
+    'path',
+    [
+        'tolerance',
+        'networks.backbone',
+        'channels.object',
+        'channels.object.alarms',
+        'channels.object.fusion.bias',
+    ],
+)
 def test_missing_keys_are_named(edit: Any, path: str) -> None:
     def remove(manifest: dict[str, Any]) -> None:
         *parents, last = path.split('.')
@@ -199,7 +239,7 @@ def broken_parts(tiny_bundle: Path, how: str) -> tuple[dict[str, Any], dict[str,
     elif how == 'file not passed':
         del files['flow.onnx']
     elif how == 'wrong value':
-        manifest['fusion']['weights'] = [1.0]
+        manifest['channels']['object']['alarms'] = []
     elif how == 'not a number':
         manifest['metrics'] = {'ap': float('nan')}
     elif how == 'place outside':

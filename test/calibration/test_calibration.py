@@ -26,9 +26,9 @@ def test_fusion_prefers_the_informative_map_and_never_argues_an_anomaly_away():
     misleading = rng.normal(size=4000) - 2 * unknown
     values = {'good': good, 'misleading': misleading, 'noise': rng.normal(size=4000)}
     normal = {name: value[unknown == 0] for name, value in values.items()}
-    fusion = fit_fusion(['good', 'misleading', 'noise'], normal, values, unknown)
-    weights = dict(zip(fusion.maps, fusion.weights, strict=True))
-    assert min(fusion.weights) >= 0
+    fusion = fit_fusion({name: (name, 0) for name in values}, normal, values, unknown)
+    weights = {each.name: each.weight for each in fusion.maps}
+    assert min(weights.values()) >= 0
     assert weights['good'] > 1
     assert weights['misleading'] == 0
     maps = {name: value.astype(np.float32).reshape(40, 100) for name, value in values.items()}
@@ -40,7 +40,7 @@ def test_fusion_prefers_the_informative_map_and_never_argues_an_anomaly_away():
 def test_fusion_needs_unknown_pixels_and_others(unknown):
     values = {'map': np.arange(len(unknown), dtype=float)}
     with pytest.raises(CalibrationError, match='of the pixels that count show'):
-        fit_fusion(['map'], {'map': np.arange(9.0)}, values, unknown)
+        fit_fusion({'map': ('map', 0)}, {'map': np.arange(9.0)}, values, unknown)
 
 
 def drives(count: int, frames: int, seed: int) -> list[list[float]]:
@@ -60,7 +60,7 @@ def alarmed_blocks(scores, sample: list[list[float]]) -> float:
     fired = []
     scale = tail_scale(scores.reference)
     for drive in sample:
-        cusum = Cusum(scores.alarm)
+        cusum = Cusum(scores.alarm, scores.certificate.frame_rate)
         alarms = []
         for statistic in drive:
             cusum.update(frame_score(statistic, scores.reference, scale))
@@ -73,13 +73,14 @@ def alarmed_blocks(scores, sample: list[list[float]]) -> float:
 def test_false_alarms_on_new_drives_keep_the_budget():
     # 400 blocks of 6 s, one alarm in 20 blocks asked for: 30 per hour.
     scores = calibrate_alarm(drives(400, 90, 1), 15.0, 1.5, 6.0, budget_per_hour=30.0)
-    assert scores.alarm.certified_per_hour == pytest.approx(30.0)
+    assert scores.certificate.certified_per_hour == pytest.approx(30.0)
     assert alarmed_blocks(scores, drives(400, 90, 2)) <= 0.1
 
 
 def test_too_little_driving_says_what_it_can_certify():
     scores = calibrate_alarm(drives(9, 90, 1), 15.0, 1.5, 6.0, budget_per_hour=1.0)
-    assert scores.alarm.certified_per_hour == pytest.approx(600 / 10)
+    assert scores.certificate.certified_per_hour == pytest.approx(600 / 10)
+    assert (scores.certificate.sequences, scores.certificate.hours) == (9, 9 * 6 / 3600)
     assert scores.alarm.threshold >= LEAST_THRESHOLD
     assert list(scores.reference) == sorted(scores.reference)
 
@@ -91,7 +92,7 @@ def test_a_lone_drive_is_enough_to_run():
 
 def test_an_anomaly_fires_within_half_a_second():
     scores = calibrate_alarm(drives(20, 90, 1), 15.0, None, 6.0, budget_per_hour=1.0)
-    cusum = Cusum(scores.alarm)
+    cusum = Cusum(scores.alarm, scores.certificate.frame_rate)
     scale = tail_scale(scores.reference)
     frames = 0
     while not cusum.alarming:

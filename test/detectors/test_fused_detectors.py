@@ -20,8 +20,8 @@ from offline_training.compare import run_detectors
 from offline_training.data.frames import Frames
 from offline_training.detectors.error_fusion.error_fusion import ErrorFusion
 from offline_training.detectors.fused.monitor import Monitor
-from offline_training.watched.graphs import MAPS
-from ros2_ood_monitor.bundle.manifest import Fusion
+from offline_training.watched.graphs import SOURCES
+from ros2_ood_monitor.bundle.manifest import FusedMap, Fusion
 from ros2_ood_monitor.inference.fusion import fused_logits
 
 WATCHED = watched_network()
@@ -48,7 +48,14 @@ def errors():
 
 
 def test_the_monitor_weighs_maps_as_the_robot_does(monitor):
-    fusion = Fusion(MAPS, (-3.0, 1.0, 0.1, 0.2), (2.0, 0.01, 0.5, 1.5), (0.3, 0.9, 1.5, 0.0), -4.0)
+    scales = ((-3.0, 2.0, 0.3), (1.0, 0.01, 0.9), (0.1, 0.5, 1.5), (0.2, 1.5, 0.0))
+    fusion = Fusion(
+        tuple(
+            FusedMap(name, *source, *scale)
+            for (name, source), scale in zip(SOURCES.items(), scales, strict=True)
+        ),
+        -4.0,
+    )
     monitor.set_fusion(fusion)
     images = some_images(unknown=True, count=1)
     maps = {name: value[0].numpy() for name, value in monitor.maps(WATCHED, images).items()}
@@ -60,7 +67,7 @@ def test_the_monitor_weighs_maps_as_the_robot_does(monitor):
 
 def test_the_monitor_refuses_a_fusion_of_other_maps(monitor):
     with pytest.raises(ValueError, match='density'):
-        monitor.set_fusion(Fusion(('unknown',), (0.0,), (1.0,), (1.0,), 0.0))
+        monitor.set_fusion(Fusion((FusedMap('unknown', 'observer', 0, 0.0, 1.0, 1.0),), 0.0))
 
 
 def mislabelled(count=16):

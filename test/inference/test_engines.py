@@ -11,7 +11,8 @@ pytest.importorskip('onnx')
 
 from support.tiny_bundle import anomaly_image, reference_outputs
 
-from ros2_ood_monitor.bundle.model_bundle import ModelBundle, Network, Tensor
+from ros2_ood_monitor.bundle.manifest import Network, Tensor
+from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.engines.selection import (
     available_backends,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ros2_ood_monitor.bundle.manifest import Fusion
+from ros2_ood_monitor.bundle.manifest import FusedMap, Fusion
 from ros2_ood_monitor.inference.fusion import (
     conformal_score,
     find_regions,
@@ -19,7 +19,13 @@ from ros2_ood_monitor.inference.fusion import (
     tail_scale,
 )
 
-FUSION = Fusion(('energy', 'density'), (1.0, -2.0), (2.0, 0.5), (0.5, 3.0), -1.0)
+FUSION = Fusion(
+    (
+        FusedMap('energy', 'energy', 0, mean=1.0, std=2.0, weight=0.5),
+        FusedMap('density', 'density', 0, mean=-2.0, std=0.5, weight=3.0),
+    ),
+    bias=-1.0,
+)
 
 
 def maps(energy: float, density: float) -> dict[str, np.ndarray]:
@@ -52,7 +58,9 @@ def test_nan_stays_nan_and_the_maps_are_not_changed() -> None:
 def test_single_maps_split_the_observer_and_own_their_memory() -> None:
     observer = np.arange(2 * 6, dtype=np.float32).reshape(1, 2, 2, 3)
     energy = np.ones((1, 1, 2, 3), np.float32)
-    single = single_maps({'observer': observer, 'energy': energy}, ('energy', 'unknown', 'error'))
+    sources = (('energy', 'energy', 0), ('unknown', 'observer', 0), ('error', 'observer', 1))
+    maps = [FusedMap(*source, 0.0, 1.0, 1.0) for source in sources]
+    single = single_maps({'observer': observer, 'energy': energy}, maps)
     observer[:] = -1
     assert list(single) == ['energy', 'unknown', 'error']
     np.testing.assert_array_equal(single['unknown'], [[0, 1, 2], [3, 4, 5]])

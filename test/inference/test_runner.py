@@ -14,6 +14,8 @@ pytest.importorskip('onnx')
 from support.tiny_bundle import (
     FUSION,
     anomaly_image,
+    channel,
+    fused_map,
     make_tiny_bundle,
     manifest,
     normal_image,
@@ -23,7 +25,7 @@ from support.tiny_bundle import (
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.frame import Frame, Header
 from ros2_ood_monitor.inference.engines.base import EngineError
-from ros2_ood_monitor.inference.runner import Detector, DetectorError, SelfTestError
+from ros2_ood_monitor.inference.runner import Runner, RunnerError, SelfTestError
 
 
 @pytest.fixture(scope='module')
@@ -32,18 +34,18 @@ def bundle(tiny_bundle: Path) -> ModelBundle:
 
 
 @pytest.fixture(scope='module', params=['openvino', 'onnxruntime'])
-def detector(request: pytest.FixtureRequest, bundle: ModelBundle) -> Iterator[Detector]:
+def runner(request: pytest.FixtureRequest, bundle: ModelBundle) -> Iterator[Runner]:
     pytest.importorskip(request.param)
-    with Detector(bundle, request.param) as detector:
-        yield detector
+    with Runner(bundle, request.param) as runner:
+        yield runner
 
 
 def frame(image: np.ndarray) -> Frame:
     return Frame(Header(), image)
 
 
-def test_the_anomaly_is_found_where_it_is(detector: Detector) -> None:
-    detection = detector.detect(frame(anomaly_image()))
+def test_the_anomaly_is_found_where_it_is(runner: Runner) -> None:
+    detection = runner.infer(frame(anomaly_image()))
     (region,) = detection.regions
     assert (region.x, region.y) == pytest.approx((24, 16), abs=4)
     assert (region.width, region.height) == pytest.approx((20, 16), abs=8)
@@ -55,99 +57,96 @@ def test_the_anomaly_is_found_where_it_is(detector: Detector) -> None:
     assert detection.score == pytest.approx(np.log10(20))  # above all 19 reference frames
 
 
-def test_a_normal_frame_is_normal(detector: Detector) -> None:
-    detection = detector.detect(frame(normal_image(seed=77)))
+def test_a_normal_frame_is_normal(runner: Runner) -> None:
+    detection = runner.infer(frame(normal_image(seed=77)))
     assert detection.regions == ()
     assert detection.anomaly_map.max() < 0.1
     assert 0 <= detection.score <= np.log10(20)
 
 
-def test_the_judgement_is_what_numpy_computes(detector: Detector, bundle: ModelBundle) -> None:
+def test_the_detection_is_what_numpy_computes(runner: Runner, bundle: ModelBundle) -> None:
     networks = {name: network.path for name, network in bundle.networks.items()}
     reference = reference_outputs(networks, anomaly_image())
-    detection = detector.detect(frame(anomaly_image()))
+    detection = runner.infer(frame(anomaly_image()))
     sources = [reference['energy'][0, 0], reference['density'][0, 0], *reference['observer'][0]]
     logits = np.full((12, 16), FUSION['bias'])
-    for values, mean, std, weight in zip(
-        sources, FUSION['mean'], FUSION['std'], FUSION['weights'], strict=True
-    ):
-        logits += weight * np.clip((values - mean) / std, -10, 10)
+    for values, each in zip(sources, FUSION['maps'], strict=True):
+        standard = (values - each['mean']) / each['std']
+        logits += each['weight'] * np.clip(standard, -10, 10)
     statistic = np.sort(logits.ravel())[-10:].mean()  # the top 5 % of 192 pixels
-    assert detection.statistic == pytest.approx(statistic, abs=1e-4)
-    for name, values in zip(FUSION['maps'], sources, strict=True):
-        np.testing.assert_allclose(detection.maps[name], values, atol=1e-5)
+    assert detection.scores['object'].statistic == pytest.approx(statistic, abs=1e-4)
+    for each, values in zip(FUSION['maps'], sources, strict=True):
+        np.testing.assert_allclose(detection.maps[each['name']], values, atol=1e-5)
     # Pixel (4r + 1.5, 4c + 1.5) lies between map pixels, so compare a flat corner.
     corner = 1 / (1 + np.exp(-logits[:3, :3].mean()))
     assert detection.anomaly_map[4:8, 4:8].mean() == pytest.approx(corner, abs=1e-3)
 
 
-def test_labels_are_published_with_void_as_unlabeled(
-    detector: Detector, bundle: ModelBundle
-) -> None:
+def test_labels_are_published_with_void_as_unlabeled(runner: Runner, bundle: ModelBundle) -> None:
     networks = {name: network.path for name, network in bundle.networks.items()}
     labels = reference_outputs(networks, normal_image())['labels'][0]
-    detection = detector.detect(frame(normal_image()))
+    detection = runner.infer(frame(normal_image()))
     assert detection.labels.dtype == np.uint8
     assert set(np.unique(labels)) == {0, 1, 2}
     np.testing.assert_array_equal(detection.labels, np.where(labels == 2, 255, labels))
 
 
-def test_shapes_and_boxes_for_a_camera_of_another_size(detector: Detector) -> None:
+def test_shapes_and_boxes_for_a_camera_of_another_size(runner: Runner) -> None:
     large = np.kron(anomaly_image(), np.ones((5, 3, 1), np.uint8))
-    detection = detector.detect(frame(large))
+    detection = runner.infer(frame(large))
     assert detection.labels.shape == detection.anomaly_map.shape == (48, 64)
     assert detection.anomaly_map.dtype == np.float32
     (region,) = detection.regions
     assert (region.x, region.y) == pytest.approx((24 * 3, 16 * 5), abs=20)
-    small = detector.detect(frame(anomaly_image()))
+    small = runner.infer(frame(anomaly_image()))
     assert region.area == pytest.approx(small.regions[0].area * 15, rel=0.3)
 
 
-def test_a_detection_does_not_change_when_the_next_frame_is_judged(detector: Detector) -> None:
-    first = detector.detect(frame(anomaly_image()))
+def test_a_detection_does_not_change_when_the_next_frame_is_scored(runner: Runner) -> None:
+    first = runner.infer(frame(anomaly_image()))
     kept = {name: values.copy() for name, values in first.maps.items()}
     labels, anomaly_map = first.labels.copy(), first.anomaly_map.copy()
-    detector.detect(frame(normal_image()))
+    runner.infer(frame(normal_image()))
     np.testing.assert_array_equal(first.labels, labels)
     np.testing.assert_array_equal(first.anomaly_map, anomaly_map)
     for name, values in kept.items():
         np.testing.assert_array_equal(first.maps[name], values)
 
 
-def test_timings_add_up(detector: Detector) -> None:
-    timings = detector.detect(frame(normal_image())).timings
+def test_timings_add_up(runner: Runner) -> None:
+    timings = runner.infer(frame(normal_image())).timings
     assert list(timings) == ['prepare', 'inference', 'fusion', 'total']
     total = timings['prepare'] + timings['inference'] + timings['fusion']
     assert total == pytest.approx(timings['total'])
     assert min(timings.values()) > 0
 
 
-def test_self_test_passes_on_every_engine(detector: Detector) -> None:
-    detector.self_test()
+def test_self_test_passes_on_every_engine(runner: Runner) -> None:
+    runner.self_test()
 
 
 def test_self_test_refuses_another_statistic(bundle: ModelBundle) -> None:
     normal, anomaly = bundle.selftest
-    wrong = replace(anomaly, statistic=anomaly.statistic + 1.0)
+    wrong = replace(anomaly, statistics={'object': anomaly.statistics['object'] + 1.0})
     with (
-        Detector(replace(bundle, selftest=(normal, wrong))) as detector,
+        Runner(replace(bundle, selftest=(normal, wrong))) as runner,
         pytest.raises(SelfTestError, match=r'anomaly\.png scores .*\(deviation 1, allowed 0\.0'),
     ):
-        detector.self_test()
+        runner.self_test()
 
 
 def test_self_test_finds_swapped_colours(bundle: ModelBundle) -> None:
     swapped = replace(bundle, color_order='bgr', atol=1e-4, rtol=1e-4)
-    with Detector(swapped) as detector, pytest.raises(SelfTestError, match='deviation'):
-        detector.self_test()
+    with Runner(swapped) as runner, pytest.raises(SelfTestError, match='deviation'):
+        runner.self_test()
 
 
 def test_self_test_refuses_a_image_that_is_none(bundle: ModelBundle, tmp_path: Path) -> None:
     path = tmp_path / 'normal.png'
     path.write_text('not an image')
     broken = replace(bundle, selftest=(replace(bundle.selftest[0], path=path),))
-    with Detector(broken) as detector, pytest.raises(SelfTestError, match='not a readable image'):
-        detector.self_test()
+    with Runner(broken) as runner, pytest.raises(SelfTestError, match='not a readable image'):
+        runner.self_test()
 
 
 class BrokenEngine:
@@ -175,41 +174,42 @@ def outputs(bundle: ModelBundle) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize('name', ['energy', 'density', 'observer'])
-def test_invalid_numbers_are_never_a_judgement(
+def test_invalid_numbers_are_never_a_score(
     bundle: ModelBundle, outputs: dict[str, np.ndarray], name: str, value: float
 ) -> None:
     outputs[name] = outputs[name].copy()
     outputs[name][0, -1, 3, 5] = value
-    detector = Detector(bundle)
-    detector._engine = BrokenEngine(outputs)  # type: ignore[assignment]
-    with pytest.raises(DetectorError, match='1 NaN or infinite values of 192'):
-        detector.detect(frame(normal_image()))
+    runner = Runner(bundle)
+    runner._engine = BrokenEngine(outputs)  # type: ignore[assignment]
+    with pytest.raises(RunnerError, match='1 NaN or infinite values of 192'):
+        runner.infer(frame(normal_image()))
 
 
-def test_an_engine_failure_is_a_detector_error(bundle: ModelBundle) -> None:
-    detector = Detector(bundle)
-    detector._engine = BrokenEngine(EngineError('the device is gone'))  # type: ignore[assignment]
-    with pytest.raises(DetectorError, match='not judged: the device is gone'):
-        detector.detect(frame(normal_image()))
+def test_an_engine_failure_is_a_runner_error(bundle: ModelBundle) -> None:
+    runner = Runner(bundle)
+    runner._engine = BrokenEngine(EngineError('the device is gone'))  # type: ignore[assignment]
+    with pytest.raises(RunnerError, match='not scored: the device is gone'):
+        runner.infer(frame(normal_image()))
     with pytest.raises(SelfTestError, match=r'normal\.png: .*the device is gone'):
-        detector.self_test()
+        runner.self_test()
 
 
-def test_an_image_that_cannot_be_prepared_is_a_detector_error(detector: Detector) -> None:
-    with pytest.raises(DetectorError, match='uint8 RGB'):
-        detector.detect(frame(np.zeros((4, 4), np.uint8)))
+def test_an_image_that_cannot_be_prepared_is_a_runner_error(runner: Runner) -> None:
+    with pytest.raises(RunnerError, match='uint8 RGB'):
+        runner.infer(frame(np.zeros((4, 4), np.uint8)))
 
 
 def test_only_the_fused_maps_are_needed(tmp_path: Path) -> None:
     """A bundle may watch with the energy alone."""
-    single = {'maps': ['energy'], 'mean': [-1.1], 'std': [0.5], 'weights': [1.0], 'bias': 0.0}
+    single = {'maps': [fused_map('energy', 'energy', 0, -1.1, 0.5, 1.0)], 'bias': 0.0}
     networks = {'backbone': manifest()['networks']['backbone']}
-    path = make_tiny_bundle(tmp_path / 'energy', fusion=single, networks=networks)
-    with Detector(ModelBundle.load(path)) as detector:
-        assert list(detector.detect(frame(normal_image())).maps) == ['energy']
+    channels = {'object': channel(fusion=single)}
+    path = make_tiny_bundle(tmp_path / 'energy', channels, networks=networks)
+    with Runner(ModelBundle.load(path)) as runner:
+        assert list(runner.infer(frame(normal_image())).maps) == ['energy']
 
 
 def test_a_copied_bundle_works_elsewhere(tiny_bundle: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(tiny_bundle, tmp_path / 'robot' / 'model'))
-    with Detector(ModelBundle.load(moved)) as detector:
-        detector.self_test()
+    with Runner(ModelBundle.load(moved)) as runner:
+        runner.self_test()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from support.channels import channel_scores
 
 from ros2_ood_monitor.alert import Alert, Cause, State
 from ros2_ood_monitor.detection import Detection, Region
@@ -60,7 +61,12 @@ STARTING = Alert(
 def detection() -> Detection:
     labels = np.array([[0, 1, 255], [2, 2, 0]], np.uint8)
     anomaly_map = np.array([[0.0, 0.25, np.nan], [0.5, 0.75, 1.0]], np.float32)
-    return Detection(labels, anomaly_map, 3.0, 2.0, (Region(10, 20, 30, 40, 900, 0.9, 0.6),))
+    return Detection(
+        labels,
+        anomaly_map,
+        channel_scores(2.0, density=1.5),
+        (Region(10, 20, 30, 40, 900, 0.9, 0.6),),
+    )
 
 
 def results() -> dict[topics.Topic, object]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mcap.reader import make_reader
+from support.channels import channel_scores, some_channel
 
 from ros2_ood_monitor.alert import Alert, State
 from ros2_ood_monitor.bundle.manifest import Alarm, Regions, SemanticClass
@@ -74,7 +75,7 @@ class Bus:
         return result
 
 
-class FakeDetector:
+class FakeRunner:
     """Judges every frame with the score that the test asks for."""
 
     description = 'fake engine 1.0'
@@ -91,12 +92,11 @@ class FakeDetector:
     def close(self) -> None:
         pass
 
-    def detect(self, frame: Any) -> Detection:
+    def infer(self, frame: Any) -> Detection:
         return Detection(
             np.zeros((3, 4), np.uint8),
             np.zeros((3, 4), np.float32),
-            0.0,
-            type(self).score,
+            channel_scores(type(self).score),
             timings={'inference': 1.0},
         )
 
@@ -105,7 +105,7 @@ BUNDLE: Any = SimpleNamespace(
     name='test_bundle',
     classes=(SemanticClass('sky', (1, 2, 3)), SemanticClass('road', (4, 5, 6))),
     regions=Regions(0.5, 10),
-    alarm=Alarm(1.0, 4.0, 30.0, 0.1, 0.2),
+    channels={'object': some_channel(Alarm(1.0, 4.0), 30.0)},
 )
 
 
@@ -115,9 +115,9 @@ def parameters(**changes: Value) -> dict[str, Value]:
 
 
 @pytest.fixture(autouse=True)
-def fake_detector(monkeypatch):
-    monkeypatch.setattr('ros2_ood_monitor.inference.runner.Detector', FakeDetector)
-    monkeypatch.setattr(FakeDetector, 'score', 0.0)
+def fake_runner(monkeypatch):
+    monkeypatch.setattr('ros2_ood_monitor.inference.runner.Runner', FakeRunner)
+    monkeypatch.setattr(FakeRunner, 'score', 0.0)
     monkeypatch.setattr(node_module, 'DIAGNOSTICS_PERIOD_S', 0.05)
 
 
@@ -211,7 +211,7 @@ def test_a_camera_makes_the_view_nominal_with_results_that_carry_its_header(bus,
         assert bus.messages(topic)
         assert all(message.header in camera.sent for message in bus.messages(topic))
     assert len(bus.messages(topics.SCORE)) == len(bus.messages(topics.SEGMENTATION))
-    assert FakeDetector.opened == ('onnxruntime', 2)
+    assert FakeRunner.opened == ('onnxruntime', 2)
 
 
 def test_an_unknown_view_is_alerted_and_boxed(bus, start, tmp_path):
@@ -220,7 +220,7 @@ def test_an_unknown_view_is_alerted_and_boxed(bus, start, tmp_path):
     node.activate()
     with Camera(bus):
         bus.wait(lambda: bus.alerts()[-1].state == State.NOMINAL)
-        FakeDetector.score = 5.0
+        FakeRunner.score = 5.0
         bus.wait(lambda: bus.alerts()[-1].state == State.ALERT)
         node.stop()
     (bag,) = tmp_path.glob('camera_*.mcap')
@@ -333,7 +333,7 @@ def test_running_ends_on_request_and_reports_why_it_gave_up(bus, monkeypatch):
     def broken(*_: object) -> None:
         raise RuntimeError('no such engine')
 
-    monkeypatch.setattr(FakeDetector, '__init__', broken)
+    monkeypatch.setattr(FakeRunner, '__init__', broken)
     changes = {'supervision__restart_attempts': 1, 'supervision__restart_backoff_s': 0.0}
     reason = run_monitor(bus, BUNDLE, parameters(**changes), threading.Event())
     assert 'no such engine' in str(reason)

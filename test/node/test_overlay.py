@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from support.channels import channel_scores
 
 from ros2_ood_monitor.alert import Alert, Cause, State
 from ros2_ood_monitor.detection import Detection, Region
@@ -19,7 +20,10 @@ def detection(labels=255, anomaly=0.0, regions=()) -> Detection:
     """At half the image's size, as a network's output would be."""
     shape = (HEIGHT // 2, WIDTH // 2)
     return Detection(
-        np.full(shape, labels, np.uint8), np.full(shape, anomaly, np.float32), 1.0, 1.0, regions
+        np.full(shape, labels, np.uint8),
+        np.full(shape, anomaly, np.float32),
+        channel_scores(1.0),
+        regions,
     )
 
 

@@ -11,7 +11,7 @@ from support.tiny_bundle import anomaly_image, normal_image
 from offline_training import evaluate
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.frame import Frame, Header
-from ros2_ood_monitor.inference.runner import Detector
+from ros2_ood_monitor.inference.runner import Runner
 
 
 @pytest.fixture
@@ -53,11 +53,11 @@ def test_the_fused_map_is_measured_as_published(tiny_bundle, images, capsys):
     assert status == 0
     report = json.loads(captured.out)
     scores, truths = [], []
-    with Detector(ModelBundle.load(tiny_bundle), 'onnxruntime') as detector:
+    with Runner(ModelBundle.load(tiny_bundle), 'onnxruntime') as runner:
         for path in sorted((images / 'images').iterdir()):
             image = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
             mask = cv2.imread(str(images / 'labels_masks' / path.name), cv2.IMREAD_UNCHANGED)
-            published = detector.detect(Frame(Header(), image)).anomaly_map
+            published = runner.infer(Frame(Header(), image)).anomaly_map
             scores.append(published[mask != 255])
             truths.append(mask[mask != 255] == 1)
     score, truth = np.concatenate(scores), np.concatenate(truths)

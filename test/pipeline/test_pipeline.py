@@ -8,7 +8,7 @@ import pytest
 
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.inference.engines.selection import available_backends
-from ros2_ood_monitor.inference.runner import Detector, SelfTestError, stored_frame
+from ros2_ood_monitor.inference.runner import Runner, SelfTestError, stored_frame
 
 pytestmark = pytest.mark.slow
 pytest.importorskip('torch')
@@ -47,8 +47,9 @@ def bundle(run: Path) -> ModelBundle:
 def test_bundle_carries_all_that_was_calibrated(bundle):
     assert list(bundle.networks) == ['backbone', 'flow', 'observer']
     assert len(bundle.selftest) == 2
-    assert min(bundle.fusion.weights) >= 0
-    assert bundle.alarm.certified_per_hour > 0
+    channel = bundle.channels['object']
+    assert min(each.weight for each in channel.fusion.maps) >= 0
+    assert channel.certificate.certified_per_hour > 0
     card = (bundle.directory / 'MODEL_CARD.md').read_text()
     assert 'not a certified safety function' in card
     gates = bundle.provenance['gates']
@@ -59,12 +60,12 @@ def test_bundle_carries_all_that_was_calibrated(bundle):
 def test_every_engine_gives_what_torch_gives(run, bundle, backend):
     config = load_config(run / 'config.yaml', [])
     network = MonitoredNetwork.restore(Context(config, run, choose_device('cpu')))
-    with Detector(bundle, backend, threads=1, all_maps=True) as detector:
-        detector.self_test()
+    with Runner(bundle, backend, threads=1, all_maps=True) as runner:
+        runner.self_test()
         for stored in bundle.selftest:
             frame = stored_frame(stored)
             expected = network.maps(frame.image)
-            actual = detector.detect(frame).maps
+            actual = runner.infer(frame).maps
             for name, value in expected.items():
                 np.testing.assert_allclose(actual[name], value, rtol=1e-3, atol=2e-3)
 
@@ -77,11 +78,11 @@ def test_self_test_refuses_another_calibration(run, bundle, tmp_path):
     copy = tmp_path / 'bundle'
     shutil.copytree(bundle.directory, copy)
     manifest = json.loads((copy / 'manifest.json').read_text())
-    manifest['fusion']['bias'] += 3
+    manifest['channels']['object']['fusion']['bias'] += 3
     (copy / 'manifest.json').write_text(json.dumps(manifest))
     assert file_sha256(copy / 'backbone.onnx') == bundle.networks['backbone'].sha256
-    with Detector(ModelBundle.load(copy), threads=1) as detector, pytest.raises(SelfTestError):
-        detector.self_test()
+    with Runner(ModelBundle.load(copy), threads=1) as runner, pytest.raises(SelfTestError):
+        runner.self_test()
 
 
 def test_resume_repeats_nothing_and_changed_settings_rerun_their_stages(run, capsys):

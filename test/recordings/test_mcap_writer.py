@@ -11,6 +11,7 @@ import pytest
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
+from support.channels import channel_scores
 
 from ros2_ood_monitor.alert import Alert, State
 from ros2_ood_monitor.detection import Detection, Region
@@ -40,8 +41,7 @@ def everything() -> list[tuple[topics.Topic, object]]:
     detection = Detection(
         rng.integers(0, 4, (6, 8), dtype=np.uint8),
         rng.random((6, 8), dtype=np.float32),
-        1.0,
-        2.5,
+        channel_scores(2.5),
         (Region(1, 2, 3, 4, 9, 0.9, 0.7),),
     )
     image = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)

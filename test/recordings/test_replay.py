@@ -25,11 +25,12 @@ FIRST_NS = 1_700_000_000 * 10**9
 def bundle(tiny_bundle: Path) -> ModelBundle:
     loaded = ModelBundle.load(tiny_bundle)
     # The normal image in the middle of what is known, the anomalous one beyond it.
-    normal, anomaly = sorted(test.statistic for test in loaded.selftest)
+    normal, anomaly = sorted(test.statistics['object'] for test in loaded.selftest)
     reference = tuple(np.linspace(2 * normal - anomaly, (normal + anomaly) / 2, 99))
-    return dataclasses.replace(
-        loaded, frame_score=dataclasses.replace(loaded.frame_score, reference=reference)
-    )
+    channel = loaded.channels['object']
+    frame_score = dataclasses.replace(channel.frame_score, reference=reference)
+    channel = dataclasses.replace(channel, frame_score=frame_score)
+    return dataclasses.replace(loaded, channels={'object': channel})
 
 
 @pytest.fixture(scope='module')
@@ -204,7 +205,10 @@ def test_no_images_is_a_summary_of_nothing(bundle, tmp_path):
 
 
 def test_a_bundle_that_fails_its_self_test_judges_nothing(bundle, drive, tmp_path):
-    wrong = tuple(dataclasses.replace(t, statistic=t.statistic + 9) for t in bundle.selftest)
+    wrong = tuple(
+        dataclasses.replace(t, statistics={'object': t.statistics['object'] + 9})
+        for t in bundle.selftest
+    )
     with pytest.raises(SelfTestError, match='self-test frame'):
         replay(dataclasses.replace(bundle, selftest=wrong), drive.images, tmp_path)
     assert not list(tmp_path.iterdir())

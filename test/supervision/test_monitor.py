@@ -1,4 +1,4 @@
-"""Faults injected into a running monitor: real threads, a detector that breaks on command."""
+"""Faults injected into a running monitor: real threads, a runner that breaks on command."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.channels import channel_scores, some_channel
 
 from ros2_ood_monitor.alert import Alert, State
-from ros2_ood_monitor.bundle.model_bundle import Alarm
+from ros2_ood_monitor.bundle.manifest import Alarm
 from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Header, RawImage, Stamp
-from ros2_ood_monitor.inference.runner import DetectorError, SelfTestError
+from ros2_ood_monitor.inference.runner import RunnerError, SelfTestError
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.mailbox import Mailbox
 from ros2_ood_monitor.supervision.monitor import Monitor, MonitorError, MonitorOutput
@@ -28,30 +29,29 @@ FAST = SupervisionConfig(
 HEIGHT, WIDTH = 24, 32
 
 
-class BreakableDetector:
+class BreakableRunner:
     """Scores every frame 0.2 until `behave` is replaced."""
 
     def __init__(self) -> None:
-        self.bundle = SimpleNamespace(alarm=Alarm(1.0, 5.0, 20.0, 1.0, 1.0))
+        self.bundle = SimpleNamespace(channels={'object': some_channel(Alarm(1.0, 5.0))})
         self.behave = lambda frame: 0.2
         self.threads: set[int] = set()
         self.opened = 0
         self.closed = 0
         self.self_test = lambda: None
 
-    def open(self) -> BreakableDetector:
+    def open(self) -> BreakableRunner:
         self.opened += 1
         self.threads.add(threading.get_ident())
         return self
 
-    def detect(self, frame) -> Detection:
+    def infer(self, frame) -> Detection:
         self.threads.add(threading.get_ident())
         score = self.behave(frame)
         return Detection(
             np.zeros((HEIGHT, WIDTH), np.uint8),
             np.zeros((HEIGHT, WIDTH), np.float32),
-            score,
-            score,
+            channel_scores(score),
             timings={'inference': 1.0},
         )
 
@@ -64,13 +64,13 @@ class Rig:
     """A monitor, a camera and a consumer of everything that is published."""
 
     def __init__(self, config: SupervisionConfig = FAST, **options) -> None:
-        self.detector = options.pop('detector', None) or BreakableDetector()
+        self.runner = options.pop('runner', None) or BreakableRunner()
         self.outputs: list[tuple[float, MonitorOutput]] = []
         self.heard = threading.Condition()
         self.random = np.random.default_rng(0)
         self.streaming: threading.Event | None = None
         self.monitor = Monitor(
-            'front', options.pop('open_detector', self.detector.open), config, self.publish
+            'front', options.pop('open_runner', self.runner.open), config, self.publish
         )
 
     def __enter__(self) -> Rig:
@@ -159,9 +159,9 @@ def test_the_first_alert_is_out_before_start_returns_and_is_unsafe():
 
 def test_the_heartbeat_beats_in_every_phase_without_gaps_until_the_end():
     blocker = threading.Event()
-    detector = BreakableDetector()
-    detector.self_test = blocker.wait
-    rig = Rig(detector=detector)
+    runner = BreakableRunner()
+    runner.self_test = blocker.wait
+    rig = Rig(runner=runner)
     begin = time.monotonic()
     rig.monitor.start(active=False)
     for _ in range(3):
@@ -181,7 +181,7 @@ def test_the_heartbeat_beats_in_every_phase_without_gaps_until_the_end():
     assert [alert.seq for alert in rig.alerts] == list(range(len(rig.alerts)))
     times = [begin] + [at for at, output in rig.outputs if output.frame is None]
     assert max(np.diff(times)) < 0.4  # 0.1 is promised; the rest is for a busy machine
-    assert detector.closed == 1
+    assert runner.closed == 1
 
 
 def test_results_carry_the_header_unchanged_and_follow_their_alert():
@@ -201,8 +201,8 @@ def test_results_carry_the_header_unchanged_and_follow_their_alert():
 def test_the_detector_belongs_to_one_thread():
     with Rig() as rig:
         rig.nominal()
-    assert len(rig.detector.threads) == 1
-    assert threading.get_ident() not in rig.detector.threads
+    assert len(rig.runner.threads) == 1
+    assert threading.get_ident() not in rig.runner.threads
 
 
 def test_an_engine_that_raises_is_a_fault_and_forgiven_when_it_works_again():
@@ -212,14 +212,14 @@ def test_an_engine_that_raises_is_a_fault_and_forgiven_when_it_works_again():
 
         def once(frame):
             if next(failing, False):
-                raise DetectorError('the energy map holds 3 NaN')
+                raise RunnerError('the energy map holds 3 NaN')
             return 0.2
 
-        rig.detector.behave = once
+        rig.runner.behave = once
         alert = rig.wait_for(State.FAULT, 'engine_failed')
         assert '3 NaN' in alert.message
         rig.wait_for(State.NOMINAL)
-        assert rig.detector.opened == 1
+        assert rig.runner.opened == 1
 
 
 @pytest.mark.parametrize('death', [RuntimeError('CUDA error 700'), SystemExit('bye')])
@@ -228,14 +228,14 @@ def test_an_engine_that_keeps_failing_is_reopened_and_stays_in_fault_meanwhile(d
         rig.nominal()
 
         def die(frame):
-            if rig.detector.opened == 1:
+            if rig.runner.opened == 1:
                 raise death
             return 0.2
 
-        rig.detector.behave = die
+        rig.runner.behave = die
         rig.wait_for(State.FAULT, 'engine_failed')
         rig.wait_for(State.NOMINAL)
-        assert (rig.detector.opened, rig.detector.closed) == (2, 1)
+        assert (rig.runner.opened, rig.runner.closed) == (2, 1)
     states = [alert.state for alert in rig.alerts]
     after = states[states.index(State.FAULT) :]
     assert after[: after.index(State.NOMINAL)] == [State.FAULT] * after.index(State.NOMINAL)
@@ -244,12 +244,12 @@ def test_an_engine_that_keeps_failing_is_reopened_and_stays_in_fault_meanwhile(d
 def test_an_engine_that_cannot_be_opened_is_tried_a_bounded_number_of_times():
     tried = []
 
-    def open_detector():
+    def open_runner():
         tried.append(1)
         raise OSError('no such device')
 
     config = SupervisionConfig(restart_attempts=2, restart_backoff_s=0.01)
-    with Rig(config, open_detector=open_detector) as rig:
+    with Rig(config, open_runner=open_runner) as rig:
         rig.stream()
         rig.wait_for(State.FAULT, 'engine_failed')
         rig.wait(lambda _: rig.monitor.failed is not None)
@@ -261,17 +261,17 @@ def test_an_engine_that_cannot_be_opened_is_tried_a_bounded_number_of_times():
 
 
 def test_a_failed_self_test_is_a_fault_of_its_own():
-    detector = BreakableDetector()
+    runner = BreakableRunner()
 
     def fail():
         raise SelfTestError('frame normal.png scores 3, the bundle states 1')
 
-    detector.self_test = fail
-    with Rig(detector=detector) as rig:
+    runner.self_test = fail
+    with Rig(runner=runner) as rig:
         rig.stream()
         assert 'normal.png' in rig.wait_for(State.FAULT, 'self_test_failed').message
         rig.wait(lambda _: rig.monitor.failed is not None)
-    assert detector.opened == detector.closed == 4
+    assert runner.opened == runner.closed == 4
 
 
 def test_an_engine_that_hangs_is_reported_while_it_hangs():
@@ -284,14 +284,14 @@ def test_an_engine_that_hangs_is_reported_while_it_hangs():
             return 0.2
 
         begin = time.monotonic()
-        rig.detector.behave = hang
+        rig.runner.behave = hang
         alert = rig.wait_for(State.FAULT, 'too_slow')
         assert time.monotonic() - begin < 0.8  # 0.15 s, a watchdog period, a busy machine
         first = alert.seq
         alert = rig.wait(lambda alert: alert.seq >= first + 3)
         assert alert.state == State.FAULT
         release.set()
-        rig.detector.behave = lambda frame: 0.2
+        rig.runner.behave = lambda frame: 0.2
         rig.wait_for(State.NOMINAL)
 
 
@@ -301,7 +301,7 @@ def test_a_hanging_engine_does_not_keep_the_monitor_from_stopping(monkeypatch):
     rig = Rig()
     rig.monitor.start()
     rig.nominal()
-    rig.detector.behave = lambda frame: release.wait(SOON) and 0.2
+    rig.runner.behave = lambda frame: release.wait(SOON) and 0.2
     rig.wait_for(State.FAULT, 'too_slow')
     rig.monitor.deactivate()
     assert rig.alerts[-1].state == State.INITIALIZING
@@ -319,7 +319,7 @@ def test_a_hanging_engine_does_not_keep_the_monitor_from_stopping(monkeypatch):
 def test_a_score_that_is_no_number_is_a_fault_and_gives_no_result(score):
     with Rig() as rig:
         rig.nominal()
-        rig.detector.behave = lambda frame: score
+        rig.runner.behave = lambda frame: score
         rig.wait_for(State.FAULT, 'not_finite')
         rig.wait_for(State.FAULT, 'not_finite')
     assert all(math.isfinite(o.detection.score) for _, o in rig.outputs if o.detection)
@@ -328,10 +328,10 @@ def test_a_score_that_is_no_number_is_a_fault_and_gives_no_result(score):
 def test_high_scores_raise_the_alert():
     with Rig() as rig:
         rig.nominal()
-        rig.detector.behave = lambda frame: 3.0
+        rig.runner.behave = lambda frame: 3.0
         alert = rig.wait_for(State.ALERT, 'unknown_view')
         assert alert.evidence >= alert.threshold == 5.0
-        rig.detector.behave = lambda frame: 0.0
+        rig.runner.behave = lambda frame: 0.0
         rig.wait_for(State.NOMINAL)
 
 
@@ -391,7 +391,7 @@ def test_the_newest_image_wins_and_the_others_are_counted():
             gate.wait(SOON)
             return 0.2
 
-        rig.detector.behave = slow
+        rig.runner.behave = slow
         images = [rig.image(time.time_ns() + index) for index in range(5)]
         rig.monitor.submit(images[0])
         assert inside.wait(SOON)
@@ -426,7 +426,7 @@ def test_a_consumer_that_raises_does_not_stop_the_monitor():
         broken.set()
         before = rig.alerts[-1].seq
         rig.wait(lambda alert: alert.seq > before + 10 and alert.state == State.NOMINAL)
-        assert rig.detector.opened == 1
+        assert rig.runner.opened == 1
 
 
 def test_a_latched_fault_is_reset_on_request():

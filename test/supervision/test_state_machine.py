@@ -15,9 +15,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from support.channels import channel_scores, some_channel
 
 from ros2_ood_monitor.alert import State
-from ros2_ood_monitor.bundle.model_bundle import Alarm
+from ros2_ood_monitor.bundle.manifest import Alarm
 from ros2_ood_monitor.detection import Detection, Region
 from ros2_ood_monitor.frame import Header, Stamp
 from ros2_ood_monitor.supervision.clock import ManualClock
@@ -27,22 +28,29 @@ from ros2_ood_monitor.supervision.input_check import InputFault
 from ros2_ood_monitor.supervision.state_machine import Supervisor
 
 RATE = 20.0
-ALARM = Alarm(
-    drift=1.0, threshold=5.0, frame_rate=RATE, budget_per_hour=1.0, certified_per_hour=1.0
-)
+ALARM = Alarm(drift=1.0, threshold=5.0)
+OTHER_ALARM = Alarm(drift=0.5, threshold=8.0)
+ONE = {'object': some_channel(ALARM, RATE)}
+TWO = {**ONE, 'density': some_channel(OTHER_ALARM, RATE)}
 REGION = Region(10, 20, 30, 40, 900, 0.9, 0.7)
 
 
-def detection(score: float = 0.3, regions: tuple[Region, ...] = ()) -> Detection:
+def detection(
+    score: float = 0.3, regions: tuple[Region, ...] = (), density: float = 0.0
+) -> Detection:
     return Detection(
-        np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.float32), score, score, regions
+        np.zeros((1, 1), np.uint8),
+        np.zeros((1, 1), np.float32),
+        channel_scores(score, density=density),
+        regions,
     )
 
 
 class Rig:
     """A supervisor with a hand on its clock."""
 
-    def __init__(self, **config):
+    def __init__(self, channels=ONE, **config):
+        self.channels = channels
         self.config = SupervisionConfig(**config)
         self.clock = ManualClock(10**9)
         self.supervisor = Supervisor('front', self.config, self.clock)
@@ -50,7 +58,7 @@ class Rig:
 
     def ready(self) -> Rig:
         self.supervisor.set_phase('loading')
-        self.supervisor.arm(ALARM)
+        self.supervisor.arm(self.channels)
         self.supervisor.set_phase('ready')
         return self
 
@@ -62,14 +70,14 @@ class Rig:
         self.supervisor.received(self.clock.now_ns())
         return self.clock.now_ns()
 
-    def frame(self, score=0.3, regions=(), takes=0.01) -> State:
-        """Let the next period pass, then an image arrive and be judged."""
+    def frame(self, score=0.3, regions=(), takes=0.01, density=0.0) -> State:
+        """Let the next period pass, then an image arrive and be scored."""
         self.wait(1 / RATE - takes)
         arrived = self.arrive()
         self.wait(takes)
         self.frames += 1
         self.supervisor.accepted(
-            detection(score, regions), Header(Stamp(self.frames, 0), 'camera'), arrived
+            detection(score, regions, density), Header(Stamp(self.frames, 0), 'camera'), arrived
         )
         return self.state
 
@@ -103,7 +111,7 @@ def test_nothing_is_ok_before_the_first_judged_frame():
 @pytest.mark.parametrize(('phase', 'code'), [('ready', 'no_image'), ('loading', 'loading_slow')])
 def test_a_start_that_takes_too_long_is_a_fault(phase, code):
     rig = Rig(startup_timeout_s=3.0)
-    rig.supervisor.arm(ALARM)
+    rig.supervisor.arm(ONE)
     rig.supervisor.set_phase(phase)
     rig.wait(2.9)
     assert rig.state == State.INITIALIZING
@@ -234,7 +242,7 @@ def test_evidence_raises_the_alert_at_the_threshold_and_leaves_soon_after():
 
 def test_the_cap_never_delays_or_prevents_an_alarm():
     scores = np.random.default_rng(0).exponential(1.0, 3000)
-    rule, evidence = Cusum(ALARM), 0.0
+    rule, evidence = Cusum(ALARM, RATE), 0.0
     fired = []
     for score in scores:
         rule.update(float(score))
@@ -357,15 +365,57 @@ def test_changed_limits_apply_at_once():
         rig.supervisor.set_phase('on')
 
 
+def test_every_channel_gathers_its_own_evidence_and_the_leading_one_is_told():
+    rig = Rig(TWO, release_frames=1, release_s=0.0).ready()
+    rig.frame(score=2.0, density=1.5)
+    alert = rig.supervisor.tick()  # 1 of 5 leads 1 of 8
+    assert (alert.score, alert.evidence, alert.threshold) == (2.0, 1.0, 5.0)
+    for _ in range(3):
+        assert rig.frame(score=0.0, density=2.5) == State.NOMINAL
+    alert = rig.supervisor.tick()
+    assert (alert.score, alert.evidence, alert.threshold) == (2.5, 7.0, 8.0)
+    assert rig.frame(score=0.0, density=2.5) == State.ALERT
+    alert = rig.supervisor.tick()
+    assert rig.codes == ['unknown_view']
+    assert alert.message.endswith('reached the alarm threshold 8.0 of the channel density')
+    # The other channel alarms before the first is over: one alert, told by the one further beyond.
+    for _ in range(3):
+        assert rig.frame(score=9.0, density=0.0) == State.ALERT
+    assert rig.supervisor.tick().threshold == 5.0
+
+
+def test_a_bundle_with_another_channel_starts_without_evidence():
+    rig = Rig().ready()
+    rig.frame(score=2.0)
+    rig.supervisor.arm(TWO)
+    assert rig.supervisor.tick().evidence == 0.0
+
+
+def test_a_score_that_is_not_finite_names_its_channel():
+    rig = Rig(TWO).ready()
+    assert not rig.supervisor.accepted(detection(density=math.inf), Header(), rig.arrive())
+    assert rig.codes == ['not_finite', 'no_frame_judged']
+    assert 'score inf and statistic inf of the channel density' in rig.supervisor.tick().message
+
+
 SEEN = collections.Counter()
+SCORES = [0.0, 0.3, 0.9, 2.0]
 
 
 class AnyHistory(RuleBasedStateMachine):
     """Whatever happens in whatever order: a bookkeeper who only knows the promises agrees."""
 
+    channels = ONE
+
     def __init__(self):
         super().__init__()
-        self.rig = Rig(stale_after_s=0.4, release_frames=3, release_s=0.2, startup_timeout_s=5.0)
+        self.rig = Rig(
+            self.channels,
+            stale_after_s=0.4,
+            release_frames=3,
+            release_s=0.2,
+            startup_timeout_s=5.0,
+        )
         self.seq = 0
         self.phase = 'inactive'
         self.judged = False
@@ -374,7 +424,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.waiting_ns = []
         self.bad_ns = None
         self.good_frames = 0
-        self.evidence = 0.0
+        self.evidence = dict.fromkeys(self.channels, 0.0)
 
     @property
     def now(self):
@@ -388,22 +438,24 @@ class AnyHistory(RuleBasedStateMachine):
     def begin(self, healthy):
         if healthy:
             self.phase_changes('ready')
-            self.camera_is_fine(6, 0.3)
+            self.camera_is_fine(6, 0.3, 0.3)
 
     @rule(seconds=st.sampled_from([0.001, 0.03, 0.1, 0.25, 0.5, 6.0]))
     def time_passes(self, seconds):
         self.rig.wait(seconds)
 
     @precondition(lambda self: self.phase == 'ready')
-    @rule(frames=st.integers(1, 12), score=st.sampled_from([0.0, 0.3, 0.9, 2.0]))
-    def camera_is_fine(self, frames, score):
+    @rule(
+        frames=st.integers(1, 12), score=st.sampled_from(SCORES), density=st.sampled_from(SCORES)
+    )
+    def camera_is_fine(self, frames, score, density):
         for _ in range(frames):
             self.the_alert_keeps_its_promises()
             self.rig.wait(1 / RATE)
             self.image_arrives()
             self.the_alert_keeps_its_promises()
             self.rig.wait(0.01)
-            self.newest_is_judged(score)
+            self.newest_is_judged(score, density)
 
     @rule(phase=st.sampled_from(['loading', 'ready', 'inactive']), rarely=st.integers(0, 3))
     def phase_may_change(self, phase, rarely):
@@ -412,7 +464,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def phase_changes(self, phase):
         if phase == 'ready':
-            self.rig.supervisor.arm(ALARM)
+            self.rig.supervisor.arm(self.channels)
         self.rig.supervisor.set_phase(phase)
         self.phase = phase
         self.ready_ns = self.now
@@ -420,7 +472,7 @@ class AnyHistory(RuleBasedStateMachine):
         if phase == 'inactive':
             self.judged = self.newest_good = False
             self.received_ns = self.bad_ns = None
-            self.evidence = 0.0
+            self.evidence = dict.fromkeys(self.channels, 0.0)
 
     @rule()
     def image_arrives(self):
@@ -432,21 +484,34 @@ class AnyHistory(RuleBasedStateMachine):
         self.waiting_ns.append(self.received_ns)
 
     @precondition(lambda self: self.phase == 'ready' and self.waiting_ns)
-    @rule(score=st.sampled_from([0.3, 4.0]), which=st.integers(0, 2))
-    def newest_is_judged(self, score, which=0):
+    @rule(
+        score=st.sampled_from([0.3, 4.0]),
+        density=st.sampled_from([0.3, 4.0]),
+        which=st.integers(0, 2),
+    )
+    def newest_is_judged(self, score, density, which=0):
         # With `which`, an older image is judged while newer ones wait.
         position = max(0, len(self.waiting_ns) - 1 - which)
         arrived = self.waiting_ns[position]
-        self.rig.supervisor.accepted(detection(score), Header(), arrived)
+        self.rig.supervisor.accepted(detection(score, density=density), Header(), arrived)
         self.waiting_ns = self.waiting_ns[position + 1 :][-1:]
         self.judged = self.newest_good = True
         self.good_frames += 1
-        step = min(score - ALARM.drift, ALARM.threshold / LEAST_FRAMES)
-        self.evidence = max(0.0, self.evidence + step)
-        overhang = min(ALARM.threshold, ALARM.drift * RATE * 0.1)
-        self.evidence = min(self.evidence, ALARM.threshold + overhang)
-        if self.now - arrived > 0.3e9 or self.evidence >= ALARM.threshold * (1 - 1e-12):
+        for name, new in (('object', score), ('density', density)):
+            if name in self.channels:
+                (alarm,) = self.channels[name].alarms
+                step = min(new - alarm.drift, alarm.threshold / LEAST_FRAMES)
+                evidence = max(0.0, self.evidence[name] + step)
+                overhang = min(alarm.threshold, alarm.drift * RATE * 0.1)
+                self.evidence[name] = min(evidence, alarm.threshold + overhang)
+        if self.now - arrived > 0.3e9 or max(self.shares()) >= 1 - 1e-12:
             self.bad()
+
+    def shares(self):
+        return [
+            self.evidence[name] / channel.alarms[0].threshold
+            for name, channel in self.channels.items()
+        ]
 
     @precondition(lambda self: self.phase in ('ready', 'loading') and self.waiting_ns)
     @rule(how=st.sampled_from(['image', 'engine', 'nan']))
@@ -479,10 +544,18 @@ class AnyHistory(RuleBasedStateMachine):
             -cause.state for cause in alert.causes
         )
         assert all(cause.text and cause.code for cause in alert.causes)
-        assert alert.evidence == pytest.approx(self.evidence)
-        if alert.evidence >= ALARM.threshold:
-            assert alert.state >= State.ALERT
-        SEEN[alert.state] += 1
+        if self.rig.supervisor._rules:
+            assert alert.evidence / alert.threshold == pytest.approx(max(self.shares()))
+            told = (alert.evidence, alert.threshold)
+            assert any(
+                told == pytest.approx((self.evidence[name], channel.alarms[0].threshold))
+                for name, channel in self.channels.items()
+            )
+            if alert.evidence >= alert.threshold:
+                assert alert.state >= State.ALERT
+        else:
+            assert alert.evidence == 0.0
+        SEEN[alert.state, len(self.channels)] += 1
         if alert.state.unsafe:
             return
         assert self.phase == 'ready'
@@ -496,23 +569,33 @@ class AnyHistory(RuleBasedStateMachine):
             assert self.good_frames >= 3
 
 
-AnyHistory.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
-)
+class AnyHistoryOfTwoChannels(AnyHistory):
+    channels = TWO
 
 
-class TestAnyHistory(AnyHistory.TestCase):
-    def runTest(self):  # noqa: N802 - the name that Hypothesis gives it
-        super().runTest()
-        assert all(SEEN[state] > 200 for state in State if state != State.CAUTION)
+MACHINES = pytest.mark.parametrize('machine', [AnyHistory, AnyHistoryOfTwoChannels])
+
+
+@MACHINES
+def test_any_history(machine):
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
+        ),
+    )
+    # The histories were not all alike.
+    states = [state for state in State if state != State.CAUTION]
+    assert all(SEEN[state, len(machine.channels)] > 200 for state in states)
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
-def test_long_histories(record_property):
+@MACHINES
+def test_long_histories(machine, record_property):
     before = SEEN.total()
     run_state_machine_as_test(
-        AnyHistory,
+        machine,
         settings=settings(
             max_examples=2000, stateful_step_count=200, deadline=None, derandomize=False
         ),

@@ -6,6 +6,7 @@ measures squared distance of the colours from grey, the observer is a linear lay
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from ros2_ood_monitor.bundle.manifest import Fusion
+from ros2_ood_monitor.bundle.manifest import FusedMap, Fusion
 from ros2_ood_monitor.bundle.model_bundle import write_bundle
 from ros2_ood_monitor.inference.fusion import frame_statistic, fused_logits, single_maps
 from ros2_ood_monitor.inference.preprocessing import prepare
@@ -147,19 +148,59 @@ def reference_outputs(networks: dict[str, Path], image: np.ndarray) -> dict[str,
     return known
 
 
+def fused_map(
+    name: str, tensor: str, channel: int, mean: float, std: float, weight: float
+) -> dict:
+    return {
+        'name': name,
+        'tensor': tensor,
+        'channel': channel,
+        'mean': mean,
+        'std': std,
+        'weight': weight,
+    }
+
+
 FUSION = {
-    'maps': ['energy', 'density', 'unknown', 'error'],
-    'mean': [-1.1, 0.0, -0.4, -0.4],
-    'std': [0.5, 1.0, 1.0, 1.0],
-    'weights': [0.1, 6.0, 0.1, 0.1],
+    'maps': [
+        fused_map('energy', 'energy', 0, -1.1, 0.5, 0.1),
+        fused_map('density', 'density', 0, 0.0, 1.0, 6.0),
+        fused_map('unknown', 'observer', 0, -0.4, 1.0, 0.1),
+        fused_map('error', 'observer', 1, -0.4, 1.0, 0.1),
+    ],
     'bias': -4.0,
 }
+
+
+def channel(**changes: object) -> dict:
+    """Return the channel `object` without a reference; `changes` replace its keys."""
+    return {
+        'fusion': FUSION,
+        'regions': {'threshold': 0.5, 'min_area': 4},
+        'frame_score': {'top_fraction': 0.05, 'reference': []},
+        'alarms': [{'kind': 'cusum', 'drift': 1.0, 'threshold': 3.0}],
+        'certificate': {
+            'budget_per_hour': 1.0,
+            'certified_per_hour': 1.0,
+            'frame_rate': 10.0,
+            'sequences': 4,
+            'hours': 0.5,
+        },
+        **changes,
+    }
+
+
+DENSITY = channel(
+    fusion={'maps': [fused_map('density', 'density', 0, 0.0, 1.0, 1.0)], 'bias': 0.0},
+    regions=None,
+)
+"""A second channel, of the flow alone."""
 
 
 def manifest(**changes: object) -> dict:
     """Return a manifest without hashes; `changes` replace top-level keys."""
     return {
-        'schema_version': 1,
+        'schema_version': 2,
         'name': 'tiny',
         'input': {'width': WIDTH, 'height': HEIGHT, 'color_order': 'rgb', 'resize': 'linear'},
         'normalization': {'mean': [0.5, 0.5, 0.5], 'std': [0.25, 0.25, 0.25]},
@@ -179,31 +220,36 @@ def manifest(**changes: object) -> dict:
             }
             for name, (inputs, outputs) in CHAIN.items()
         },
-        'fusion': FUSION,
-        'regions': {'threshold': 0.5, 'min_area': 4},
-        'frame_score': {'top_fraction': 0.05, 'reference': []},
-        'alarm': {
-            'drift': 1.0, 'threshold': 3.0, 'frame_rate': 10.0, 'budget_per_hour': 1.0,
-            'certified_per_hour': 1.0,
-        },
+        'channels': {'object': channel()},
         'tolerance': {'atol': 1e-3, 'rtol': 1e-3},
         'selftest': [],
         'metrics': {},
-        'provenance': {'made_by': 'test/tiny_bundle.py'},
+        'provenance': {'made_by': 'test/support/tiny_bundle.py'},
         **changes,
     }  # fmt: skip
 
 
-def make_tiny_bundle(directory: Path, **changes: object) -> Path:
-    """Write the bundle to `directory`; `changes` replace top-level keys of its manifest."""
-    fusion = Fusion(**{key: tuple(v) if isinstance(v, list) else v for key, v in FUSION.items()})
+def make_tiny_bundle(
+    directory: Path, channels: dict[str, dict] | None = None, **changes: object
+) -> Path:
+    """Write the bundle to `directory`; `changes` replace top-level keys of its manifest.
+
+    `channels` (default: `object` alone) get the reference of 19 normal images.
+    """
+    channels = copy.deepcopy(channels or {'object': channel()})
     with tempfile.TemporaryDirectory() as folder:
         networks = save_networks(Path(folder))
         files = {path.name: path for path in networks.values()}
 
-        def statistic(image: np.ndarray) -> float:
-            maps = single_maps(reference_outputs(networks, image), fusion.maps)
-            return frame_statistic(fused_logits(maps, fusion), 0.05)
+        def statistics(image: np.ndarray) -> dict[str, float]:
+            outputs = reference_outputs(networks, image)
+            found = {}
+            for name, document in channels.items():
+                fusion = document['fusion']
+                fusion = Fusion(tuple(FusedMap(**each) for each in fusion['maps']), fusion['bias'])
+                logits = fused_logits(single_maps(outputs, fusion.maps), fusion)
+                found[name] = frame_statistic(logits, 0.05)
+            return found
 
         selftest = []
         for name, image in (('normal', normal_image()), ('anomaly', anomaly_image())):
@@ -211,10 +257,11 @@ def make_tiny_bundle(directory: Path, **changes: object) -> Path:
             files[place] = Path(folder, f'{name}.png')
             cv2.imwrite(str(files[place]), image[:, :, ::-1])
             alarming = name == 'anomaly'
-            entry = {'image': place, 'statistic': statistic(image), 'alarming': alarming}
+            entry = {'image': place, 'statistics': statistics(image), 'alarming': alarming}
             selftest.append(entry)
-        reference = sorted(statistic(normal_image(seed)) for seed in range(1, 20))
-        frame_score = {'top_fraction': 0.05, 'reference': reference}
-        changes = {'frame_score': frame_score, 'selftest': selftest, **changes}
+        normal = [statistics(normal_image(seed)) for seed in range(1, 20)]
+        for name, document in channels.items():
+            document['frame_score']['reference'] = sorted(each[name] for each in normal)
+        changes = {'channels': channels, 'selftest': selftest, **changes}
         write_bundle(directory, manifest(**changes), files)
     return directory

@@ -20,7 +20,7 @@ from offline_training.detectors.one_pass import OnePassDetector
 from offline_training.learning.session import QUIET, Session
 from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
 from offline_training.watched.base import Seen, Watched
-from offline_training.watched.graphs import MAPS
+from offline_training.watched.graphs import MAPS, SOURCES
 from ros2_ood_monitor.bundle.manifest import Fusion
 from ros2_ood_monitor.inference.fusion import STANDARD_SCORE_LIMIT
 
@@ -74,7 +74,7 @@ class Monitor(OnePassDetector):
         counted = truth != IGNORE
         self.set_fusion(
             fit_fusion(
-                MAPS,
+                SOURCES,
                 self._over(watched, normal.images),
                 {name: value[counted] for name, value in values.items()},
                 truth[counted],
@@ -84,9 +84,10 @@ class Monitor(OnePassDetector):
 
     def set_fusion(self, fusion: Fusion) -> None:
         """Weigh the maps as `fusion` says, whose maps must be `MAPS`."""
-        if fusion.maps != MAPS:
-            raise ValueError(f'the fusion is of {", ".join(fusion.maps)}, not {", ".join(MAPS)}')
-        columns = zip(fusion.mean, fusion.std, fusion.weights, strict=True)
+        names = tuple(each.name for each in fusion.maps)
+        if names != MAPS:
+            raise ValueError(f'the fusion is of {", ".join(names)}, not {", ".join(MAPS)}')
+        columns = ((each.mean, each.std, each.weight) for each in fusion.maps)
         device = next(self.observer.buffers(), self.scale).device
         self.scale = torch.tensor([*columns, (0.0, 1.0, fusion.bias)], device=device)
 

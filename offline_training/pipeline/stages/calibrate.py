@@ -14,7 +14,8 @@ from offline_training.learning.store import write_json
 from offline_training.pipeline.context import Context, network_image
 from offline_training.pipeline.monitored import MonitoredNetwork, stack
 from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
-from offline_training.watched.graphs import MAPS
+from offline_training.watched.graphs import MAPS, SOURCES
+from ros2_ood_monitor.bundle.manifest import Channel, FrameScore, Regions
 from ros2_ood_monitor.inference.fusion import frame_statistic, fused_logits, probability
 from ros2_ood_monitor.scenes import SceneGenerator
 
@@ -24,7 +25,7 @@ DRIVE_SEED = 5_000_011
 
 
 def run(context: Context) -> None:
-    """Write calibration.json: fusion, regions, frame score, alarm."""
+    """Write calibration.json: the channel `object` of the bundle."""
     config = context.config.calibration
     network = MonitoredNetwork.restore(context)
     rng = np.random.default_rng(config.seed)
@@ -45,13 +46,13 @@ def run(context: Context) -> None:
     chosen = np.flatnonzero(truth.ravel() != IGNORE)
     chosen = rng.choice(chosen, min(PIXELS, chosen.size), replace=False)
     fusion = fit_fusion(
-        MAPS,
+        SOURCES,
         normal,
         {name: pasted[name].ravel()[chosen] for name in MAPS},
         truth.ravel()[chosen],
     )
     context.console.print(
-        'fusion: ' + ', '.join(f'{n} {w:.2f}' for n, w in zip(MAPS, fusion.weights, strict=True))
+        'fusion: ' + ', '.join(f'{each.name} {each.weight:.2f}' for each in fusion.maps)
     )
 
     drives = []
@@ -67,33 +68,25 @@ def run(context: Context) -> None:
     scores = calibrate_alarm(
         drives, config.frame_rate, config.drift, config.block_seconds, config.budget_per_hour
     )
-    alarm = scores.alarm
+    certificate = scores.certificate
     context.console.print(
         f'alarm: {sum(map(len, drives))} normal frames certify at best '
-        f'{alarm.certified_per_hour:.3g} false alarms per hour '
-        f'(asked: {alarm.budget_per_hour:g}); threshold {alarm.threshold:.2f}'
+        f'{certificate.certified_per_hour:.3g} false alarms per hour '
+        f'(asked: {certificate.budget_per_hour:g}); threshold {scores.alarm.threshold:.2f}'
     )
     probabilities = [
         probability(fused_logits({name: normal[name][index] for name in MAPS}, fusion))
         for index in range(len(context.val_data.images))
     ]
-    write_json(
-        context.output_dir / 'calibration.json',
-        {
-            'fusion': dataclasses.asdict(fusion),
-            'regions': {
-                'threshold': region_threshold(
-                    probabilities, config.region_threshold, config.min_area
-                ),
-                'min_area': config.min_area,
-            },
-            'frame_score': {
-                'top_fraction': config.top_fraction,
-                'reference': list(scores.reference),
-            },
-            'alarm': dataclasses.asdict(alarm),
-        },
+    threshold = region_threshold(probabilities, config.region_threshold, config.min_area)
+    channel = Channel(
+        fusion=fusion,
+        regions=Regions(threshold, config.min_area),
+        frame_score=FrameScore(config.top_fraction, scores.reference),
+        alarms=(scores.alarm,),
+        certificate=certificate,
     )
+    write_json(context.output_dir / 'calibration.json', dataclasses.asdict(channel))
 
 
 def _drives(context: Context) -> Iterator[Iterator[NDArray[np.uint8]]]:

@@ -13,19 +13,14 @@ from offline_training.pipeline.monitored import MonitoredNetwork
 from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
 from offline_training.watched.graphs import MAPS
 from ros2_ood_monitor.bundle.manifest import Fusion
+from ros2_ood_monitor.bundle.reading import read_channel
 from ros2_ood_monitor.inference.fusion import fused_logits
 
 
 def read_fusion(context: Context) -> Fusion:
     """Return the fusion of this run's calibration."""
-    values = read_json(context.output_dir / 'calibration.json')['fusion']
-    return Fusion(
-        tuple(values['maps']),
-        tuple(values['mean']),
-        tuple(values['std']),
-        tuple(values['weights']),
-        values['bias'],
-    )
+    path = context.output_dir / 'calibration.json'
+    return read_channel(read_json(path), path.name).fusion
 
 
 def run(context: Context) -> None:

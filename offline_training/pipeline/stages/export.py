@@ -28,10 +28,10 @@ from offline_training.synthesis.pasted_frames import pasted_frames
 from offline_training.watched.graphs import BackboneGraph, TapGraph
 from offline_training.watched.onnx_gates import check_graph, check_parity, half_precision_finite
 from ros2_ood_monitor import __version__
-from ros2_ood_monitor.bundle.manifest import SCHEMA_VERSION
+from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, SCHEMA_VERSION
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle, write_bundle
 from ros2_ood_monitor.inference.fusion import frame_statistic, fused_logits
-from ros2_ood_monitor.inference.runner import Detector
+from ros2_ood_monitor.inference.runner import Runner
 
 OPSET = 18
 GATE_FRAMES = 16
@@ -62,8 +62,8 @@ def run(context: Context) -> None:
             files[frame['image']] = staging / frame['image']
         write_bundle(context.output_dir / 'bundle', manifest, files)
     bundle = ModelBundle.load(context.output_dir / 'bundle')
-    with Detector(bundle) as detector:
-        detector.self_test()
+    with Runner(bundle) as runner:
+        runner.self_test()
     context.console.print(f'bundle: {bundle.directory} (self-test passed)')
     _tensorrt(context, bundle)
 
@@ -173,7 +173,11 @@ def _selftest(context: Context, network: MonitoredNetwork, folder: Path) -> list
         bgr = image if context.config.input.color_order == 'bgr' else image[..., ::-1]
         cv2.imwrite(str(folder / place), bgr)
         frames.append(
-            {'image': place, 'statistic': statistic(image), 'alarming': name == 'anomaly'}
+            {
+                'image': place,
+                'statistics': {DEFAULT_CHANNEL: statistic(image)},
+                'alarming': name == 'anomaly',
+            }
         )
     return frames
 
@@ -223,7 +227,7 @@ def _manifest(
         'void_label': classes if context.num_outputs > classes else None,
         'backbone': {'architecture': facts['architecture'], 'num_classes': facts['num_classes']},
         'networks': networks,
-        **{key: calibration[key] for key in ('fusion', 'regions', 'frame_score', 'alarm')},
+        'channels': {DEFAULT_CHANNEL: calibration},
         'tolerance': {'atol': config.export.atol, 'rtol': config.export.rtol},
         'selftest': selftest,
         'metrics': {

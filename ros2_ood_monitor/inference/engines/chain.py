@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from ros2_ood_monitor.bundle.manifest import Tensor
+from ros2_ood_monitor.bundle.manifest import Network, Tensor
 from ros2_ood_monitor.inference.engines.base import Array, Engine
+
+
+def needed_networks(networks: Iterable[Network], outputs: Iterable[str]) -> list[Network]:
+    """Return the networks, in their order, that give `outputs` or feed one that does."""
+    wanted = set(outputs)
+    needed = []
+    for network in reversed(list(networks)):
+        if wanted & {tensor.name for tensor in network.outputs}:
+            wanted |= {tensor.name for tensor in network.inputs}
+            needed.append(network)
+    return needed[::-1]
 
 
 class EngineChain:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ros2_ood_monitor.bundle.manifest import Network
 from ros2_ood_monitor.inference.engines.base import Engine, EngineError
+from ros2_ood_monitor.inference.engines.chain import EngineChain, needed_networks
 
 BACKENDS = ('tensorrt', 'openvino', 'onnxruntime')
 """Fastest first."""
@@ -46,7 +47,8 @@ def open_chain(
 
     `backend` is one of BACKENDS, or 'auto' for the fastest available one. Built TensorRT engines
     are kept in `cache_dir` (default: `engines` beside the ONNX file). `threads` limits the CPU
-    engines. Nothing leaves the device between networks. Raises EngineError.
+    engines. A network that no output needs is not opened. Nothing leaves the device between
+    networks. Raises EngineError.
     """
     if backend == 'auto':
         available = available_backends()
@@ -60,7 +62,7 @@ def open_chain(
     if threads is not None and threads < 1:
         raise EngineError(f'threads is {threads}; use 1 or more')
     try:
-        return _open(networks, outputs, backend, cache_dir, threads)
+        return _open(needed_networks(networks, outputs), outputs, backend, cache_dir, threads)
     except ImportError as error:
         raise EngineError(
             f'backend {backend} cannot be imported ({error}); install it or choose another one'
@@ -78,8 +80,6 @@ def _open(
         from ros2_ood_monitor.inference.engines.openvino import OpenVinoEngine
 
         return OpenVinoEngine(networks, outputs, threads)
-    from ros2_ood_monitor.inference.engines.chain import EngineChain
-
     engines: list[Engine] = []
     try:
         for network in networks:
