@@ -23,39 +23,14 @@ from pathlib import Path
 
 import torch
 
-from offline_training.calibration.calibration import CalibrationError
-from offline_training.data.base import DataError
 from offline_training.learning.memory import keep_freed_memory
-from offline_training.learning.settings import ConfigError
 from offline_training.learning.settings_text import commented_yaml, help_text
-from offline_training.learning.store import StorageError
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import Context, choose_device
+from offline_training.pipeline.refusals import refuse, refuse_stages
 from offline_training.pipeline.running import STAGES, run_stages
-from offline_training.segmentation.backbones import build_backbone
-from offline_training.watched.onnx_gates import GateError
-
-USER_ERRORS = (
-    CalibrationError,
-    ConfigError,
-    DataError,
-    GateError,
-    StorageError,
-    FloatingPointError,
-)
-
-
-def _require_exportable(config: Config, stages: Sequence[str]) -> None:
-    """Refuse, before hours of training, a network that the last stage cannot export."""
-    name = config.backbone.architecture
-    with torch.device('meta'):  # no weights are drawn
-        exportable = build_backbone(name, num_classes=20).exportable
-    if 'export' in stages and not exportable:
-        raise ConfigError(
-            f'backbone.architecture {name} cannot be exported; take another one, or leave '
-            f'export out: --stages {",".join(stage for stage in STAGES if stage != "export")}'
-        )
+from ros2_ood_monitor.commands.sentence import sentence
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -93,30 +68,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     stages = [name.strip() for name in options.stages.split(',') if name.strip()]
     try:
         config = load_config(options.config, overrides)
-        unknown = [name for name in stages if name not in STAGES]
-        if unknown or not stages:
-            raise ConfigError(
-                f'--stages names {", ".join(map(repr, unknown)) or "nothing"} but the stages are '
-                f'{", ".join(STAGES)}; correct it'
-            )
+        refuse_stages(stages)
         if options.print_config:
             sys.stdout.write(commented_yaml(config))
             return 0
-        _require_exportable(config, stages)
         keep_freed_memory()
         if config.threads:
             torch.set_num_threads(config.threads)
         output = options.output or Path('runs') / config.name
         context = Context(config, output, choose_device(config.device))
+        refuse(context, stages, options.resume)
         output.mkdir(parents=True, exist_ok=True)
         (output / 'config.yaml').write_text(commented_yaml(config), encoding='utf-8')
         run_stages(context, stages, options.resume)
-    except USER_ERRORS as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
     except KeyboardInterrupt:
         sys.stderr.write('\ninterrupted; continue with --resume\n')
         return 130
+    except Exception as error:
+        message = sentence(error)
+        if message is None:
+            raise
+        sys.stderr.write(f'error: {message}\n')
+        return 2
     return 0
 
 

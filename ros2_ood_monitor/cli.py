@@ -18,30 +18,13 @@ from ros2_ood_monitor.commands import (
     play,
     replay,
     run,
+    training,
     watch,
 )
+from ros2_ood_monitor.commands.sentence import sentence
 
 COMMANDS = (run, play, watch, replay, bench, build_engines, parameters, doctor, demo)
-
-EXTRA_OF_MODULE = {
-    'cyclonedds': 'dds',
-    'mcap': 'bags',
-    'rosbags': 'bags',
-    'openvino': 'openvino',
-    'onnxruntime': 'onnxruntime',
-    'tensorrt': 'tensorrt',
-    'pycuda': 'tensorrt',
-    'tensorrt_rtx': 'tensorrt-rtx',
-    'torch': 'training',
-    'torchvision': 'training',
-    'onnx': 'training',
-    'jsonargparse': 'training',
-    'msgspec': 'training',
-    'jinja2': 'pages',
-    'markupsafe': 'pages',
-    'sklearn': 'training',
-}
-"""Which pip extra brings a module that may be absent."""
+ROBOT, WORKSTATION = COMMANDS[:-1], COMMANDS[-1:]
 
 EPILOG = """\
 a first look, without a camera, ROS or a GPU:
@@ -51,6 +34,9 @@ a monitor on a camera topic, in one terminal each:
   ood-monitor run --bundle runs/demo/bundle
   ood-monitor play my_images/ --rate 15
   ood-monitor watch
+
+a monitor of your own images, on a workstation:
+  ood-monitor train --data.dataset folder --data-dir my_data
 
 what is missing on this machine:
   ood-monitor doctor
@@ -62,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='ood-monitor',
         description='Tells a robot when its camera network sees something unknown.',
-        epilog=EPILOG,
+        epilog=f'{_groups()}\n{EPILOG}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
@@ -70,35 +56,37 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         subparser = subparsers.add_parser(
             command.NAME,
-            help=command.SUMMARY,
             description=textwrap.fill(command.DESCRIPTION, 78),
             epilog=command.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(subparser)
         subparser.set_defaults(execute=command.execute)
+    for name in training.SUMMARIES:
+        # No word is an option here: all are for the module.
+        subparser = subparsers.add_parser(name, add_help=False, prefix_chars='\0')
+        training.add_arguments(subparser)
+        subparser.set_defaults(execute=training.execute)
     return parser
 
 
-def sentence(error: Exception) -> str | None:
-    """Return what to tell the user, or None if `error` is a defect that needs its traceback.
-
-    An error class of this project, and an operating system error on a named file, speak to the
-    user; a missing optional package is named with the extra that brings it.
-    """
-    if isinstance(error, ModuleNotFoundError) and error.name is not None:
-        extra = EXTRA_OF_MODULE.get(error.name.partition('.')[0])
-        if extra is not None:
-            return (
-                f"the Python package '{error.name}' is missing; "
-                f"type: pip install '.[{extra}]' in the repository"
+def _groups() -> str:
+    """Return the commands with what they do, those of a robot first."""
+    robot = {command.NAME: command.SUMMARY for command in ROBOT}
+    workstation = {command.NAME: command.SUMMARY for command in WORKSTATION}
+    titles = {
+        'on a robot:': robot,
+        'on a workstation, with torch:': workstation | training.SUMMARIES,
+    }
+    lines = []
+    for title, summaries in titles.items():
+        lines.append(title)
+        for name, text in summaries.items():
+            lines += textwrap.wrap(
+                text, 79, initial_indent=f'  {name:<24}', subsequent_indent=' ' * 26
             )
-        return None
-    if isinstance(error, OSError) and error.filename is not None:
-        return f'{error.filename}: {error.strerror}'
-    if type(error).__module__.partition('.')[0] in ('ros2_ood_monitor', 'offline_training'):
-        return ' '.join(str(error).split())
-    return None
+        lines.append('')
+    return '\n'.join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

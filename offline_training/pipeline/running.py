@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from offline_training.data.identity import data_identity
-from offline_training.learning.settings import ConfigError, to_dict
+from offline_training.learning.settings import to_dict
 from offline_training.pipeline.context import Context
 from ros2_ood_monitor.bundle.model_bundle import file_sha256
-from ros2_ood_monitor.bundle.store import Entry
+from ros2_ood_monitor.bundle.store import Entry, changes
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,7 @@ STAGES: Mapping[str, Stage] = {
 
 
 def run_stages(context: Context, stages: Sequence[str], resume: bool) -> None:
-    """Run stages in order; with `resume`, skip finished ones and continue interrupted ones.
-
-    Raises:
-        ConfigError: a stage is asked for and one that it needs has not finished.
-    """
+    """Run stages in order; with `resume`, skip finished ones and continue interrupted ones."""
     console, output = context.console, context.output_dir
     for name in [name for name in STAGES if name in stages]:
         finished = Entry(output / 'stages', name, _made_from(context, name))
@@ -76,12 +73,25 @@ def run_stages(context: Context, stages: Sequence[str], resume: bool) -> None:
         console.print(f'{name}: done in {seconds:.0f} s')
 
 
-def _made_from(context: Context, stage: str) -> dict[str, Any]:
-    """Return all that the result of a stage depends on; the place of a file is no part of it.
+def stage_entry(context: Context, stage: str) -> Entry:
+    """Return what is stored of a stage, wanted with the present settings and data."""
+    return Entry(context.output_dir / 'stages', stage, _own_properties(context, stage))
 
-    Raises:
-        ConfigError: a stage that it needs has not finished.
-    """
+
+def other_settings(context: Context, stage: str) -> list[str]:
+    """Return which settings or data of a finished or begun stage were others than now."""
+    own = _own_properties(context, stage)
+    found: list[str] = []
+    for name in (stage, f'{stage}_begun'):
+        stored = Entry(context.output_dir / 'stages', name, {}).stored_properties()
+        if stored:
+            settings = {key: value for key, value in stored.items() if key in own}
+            found += changes(settings, json.loads(json.dumps(own)))
+    return found
+
+
+def _own_properties(context: Context, stage: str) -> dict[str, Any]:
+    """Return settings and data that a stage depends on, apart from the results of others."""
     values = to_dict(context.config)
     properties = {name: values[name] for name in ('data', 'input', *STAGES[stage].sections)}
     del properties['data']['cache']
@@ -92,12 +102,13 @@ def _made_from(context: Context, stage: str) -> dict[str, Any]:
     for key in ('weights', 'initial_weights'):
         if (path := properties.get('backbone', {}).get(key)) and Path(path).is_file():
             properties['backbone'][key] = file_sha256(Path(path))[:16]
+    return properties
+
+
+def _made_from(context: Context, stage: str) -> dict[str, Any]:
+    """Return all that the result of a stage depends on; the place of a file is no part of it."""
+    properties = _own_properties(context, stage)
     for earlier in STAGES[stage].needs:
         entry = Entry(context.output_dir / 'stages', earlier, {})
-        if not entry.note.is_file():
-            raise ConfigError(
-                f'stage {stage!r} needs stage {earlier!r}, which has not finished in '
-                f'{context.output_dir}; run it first with --stages {earlier}'
-            )
         properties[f'result of {earlier}'] = entry.digest()
     return properties

@@ -87,11 +87,13 @@ class TapGraph(nn.Module):
 def tap_shapes(backbone: nn.Module, height: int, width: int) -> dict[str, tuple[int, int]]:
     """Return channels and stride of every tap of `backbone` for an input of this size."""
     device = next(backbone.parameters()).device
+    # Networks round what they cannot halve; at whole 64ths the quotient is the stride.
+    rows, columns = (-(-side // 64) * 64 for side in (height, width))
     with torch.inference_mode():
         _, taps = backbone.features(  # type: ignore[operator]
-            torch.zeros(1, 3, height, width, device=device)
+            torch.zeros(1, 3, rows, columns, device=device)
         )
-    return {name: (tap.shape[1], round(width / tap.shape[-1])) for name, tap in taps.items()}
+    return {name: (tap.shape[1], round(columns / tap.shape[-1])) for name, tap in taps.items()}
 
 
 def chosen_taps(

@@ -112,6 +112,10 @@ class Entry:
         """Return the JSON value of what is stored."""
         return _read(self.note)['value']
 
+    def stored_properties(self) -> dict[str, Any]:
+        """Return what the stored result was made from, empty if nothing is stored."""
+        return dict(_read(self.note).get('properties', {}))
+
     def digest(self) -> str:
         """Return a fingerprint of the stored files, or of the value of an entry without files."""
         note = _read(self.note)

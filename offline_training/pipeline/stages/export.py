@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import platform
 import tempfile
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from offline_training.learning.settings import ConfigError, to_dict
+from offline_training.learning.settings import to_dict
 from offline_training.learning.store import read_json
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.model_card import model_card
@@ -30,6 +29,7 @@ from offline_training.watched.onnx_gates import check_graph, check_parity, half_
 from ros2_ood_monitor import __version__
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, SCHEMA_VERSION
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle, write_bundle
+from ros2_ood_monitor.inference.engines.selection import available_backends
 from ros2_ood_monitor.inference.fusion import frame_statistic, fused_logits
 from ros2_ood_monitor.inference.runner import Runner
 
@@ -247,18 +247,15 @@ def _manifest(
 
 
 def _tensorrt(context: Context, bundle: ModelBundle) -> None:
-    """Build TensorRT engines where a TensorRT library is installed."""
+    """Build TensorRT engines where a GPU is ready, or as `export.tensorrt` says."""
     wanted = context.config.export.tensorrt
     if wanted == 'never':
         return
-    found = any(importlib.util.find_spec(name) for name in ('tensorrt', 'tensorrt_rtx'))
-    if not found:
-        if wanted == 'always':
-            raise ConfigError(
-                "export.tensorrt is 'always' but neither tensorrt nor tensorrt_rtx is installed; "
-                "pip install 'ros2_ood_monitor[tensorrt-rtx]' or set it to auto"
-            )
-        context.console.print('TensorRT: not installed, no engines built')
+    if wanted == 'auto' and 'tensorrt' not in available_backends():
+        context.console.print(
+            'TensorRT: no GPU is ready here, no engines built; on the robot: '
+            'ood-monitor build-engines'
+        )
         return
     from ros2_ood_monitor.inference.engines.build import build_engines
 
