@@ -65,10 +65,10 @@ def build_backbone(architecture: str, num_classes: int, **kwargs: Any) -> Backbo
 
 
 def without_weights(architecture: str, num_classes: int = 20) -> Backbone:
-    """Return a network on torch's meta device: it has shapes and costs nothing.
+    """Return a network on torch's meta device, in evaluation mode: shapes that cost nothing.
 
     Raises:
         ConfigError: as `build_backbone`.
     """
     with torch.device('meta'):
-        return build_backbone(architecture, num_classes)
+        return build_backbone(architecture, num_classes).eval().requires_grad_(False)
