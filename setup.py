@@ -30,6 +30,8 @@ EXTRAS = {
         'torchvision',
         'onnx>=1.16',
         'onnxscript>=0.2',
+        # An exported network is compared with torch before it may leave.
+        'onnxruntime>=1.17',
         'jsonargparse>=4.49',
         'msgspec>=0.19',
         'safetensors',
