@@ -42,7 +42,7 @@ class Cause:
 class Alert:
     """One heartbeat of one camera.
 
-    `source` is the header of the newest judged frame (None before the first), `age_ms` how long
+    `source` is the header of the newest scored frame (None before the first), `age_ms` how long
     ago (steady clock) that frame arrived, `seq` counts heartbeats from 0 without gaps.
     """
 
@@ -50,7 +50,7 @@ class Alert:
     state: State
     causes: tuple[Cause, ...]
     score: float
-    """Conformal score of the newest judged frame; NaN before the first."""
+    """Conformal score of the newest scored frame; NaN before the first."""
     evidence: float
     """Accumulated CUSUM evidence."""
     threshold: float

@@ -132,8 +132,8 @@ _TABLE = (
     Parameter(
         'supervision.max_age_ms',
         300.0,
-        'Oldest image that may be judged: from its stamp to its arrival, and from its arrival to '
-        'its verdict; beyond it is a FAULT.',
+        'Oldest image that may be scored: from its stamp to its arrival, and from its arrival to '
+        'its result; beyond it is a FAULT.',
         'ms',
         1,
         60000,

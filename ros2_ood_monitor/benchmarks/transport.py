@@ -93,14 +93,14 @@ class _Listener:
         self._reports.append({item.key: item.value for item in message.status[0].values})
 
     def figures(self, sent: int) -> dict[str, Any]:
-        judging = [report for report in self._reports if 'inference_ms_p95' in report]
-        if not judging or not self._delays_ms:
-            raise TransportBenchError('the monitor judged no image; see its log above')
-        last = judging[-1]
+        scoring = [report for report in self._reports if 'inference_ms_p95' in report]
+        if not scoring or not self._delays_ms:
+            raise TransportBenchError('the monitor scored no image; see its log above')
+        last = scoring[-1]
         delays = [
             float(value) for value in np.percentile([*self._delays_ms.values()], (50, 95, 99))
         ]
-        inference = median(float(report['inference_ms_p95']) for report in judging)
+        inference = median(float(report['inference_ms_p95']) for report in scoring)
         return {
             'sent': sent,
             'received': int(last['received']),

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 NAME = 'replay'
-SUMMARY = 'judge recorded images: same code path, no middleware, full speed'
+SUMMARY = 'score recorded images: same code path, no middleware, full speed'
 DESCRIPTION = (
-    'Judges the images of SOURCE as the monitor would live, as fast as this machine can, and '
+    'Scores the images of SOURCE as the monitor would live, as fast as this machine can, and '
     'writes a bag of ROS 2 messages, overlay images of alerts and the list of alerts.'
 )
 EXAMPLES = """\

@@ -72,14 +72,14 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
         self._topic = self._camera_topic()
         self._configured = False
         self._bus = RosMiddleware(self)
-        self._monitor = MonitorNode(
+        self.monitor_node = MonitorNode(
             self._bus,
             {**self._table.values, 'camera.image_topic': self._topic},
             _RosClock(self.get_clock()),
         )
         self.add_on_set_parameters_callback(self._check_parameters)
         self.create_service(Trigger, '~/reset', self._reset)
-        self._monitor.start()
+        self.monitor_node.start()
 
     def bring_up(self) -> None:
         """Configure and activate, as a lifecycle manager would."""
@@ -99,7 +99,7 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
                 '<directory>" and configure again, or launch with bundle:=<directory>'
             )
         bundle = ModelBundle.load(Path(directory).expanduser())
-        self._monitor.load(bundle)
+        self.monitor_node.load(bundle)
         self._configured = True
         self.get_logger().info(f'bundle {bundle.name} from {directory}')
         return super().on_configure(state)
@@ -107,14 +107,14 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
     @_reported(TransitionCallbackReturn.FAILURE)
     def on_activate(self, state: LifecycleState) -> Any:
         """Subscribe to the camera; the engines are loaded on their own thread."""
-        self._monitor.activate()
+        self.monitor_node.activate()
         self.get_logger().info(f'watching {self._topic}')
         return super().on_activate(state)
 
     @_reported(TransitionCallbackReturn.ERROR)
     def on_deactivate(self, state: LifecycleState) -> Any:
-        """Stop judging and free the engines."""
-        self._monitor.deactivate()
+        """Stop scoring and free the engines."""
+        self.monitor_node.deactivate()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> Any:
@@ -124,15 +124,15 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
 
     @_reported(TransitionCallbackReturn.ERROR)
     def on_shutdown(self, state: LifecycleState) -> Any:
-        """Stop judging for good; the alert goes on saying so until the process ends."""
-        self._monitor.deactivate()
+        """Stop scoring for good; the alert goes on saying so until the process ends."""
+        self.monitor_node.deactivate()
         return super().on_shutdown(state)
 
     @_reported(TransitionCallbackReturn.FAILURE)
     def on_error(self, state: LifecycleState) -> Any:
         """Go back to unconfigured; a second failure finalizes the node."""
         self._configured = False
-        self._monitor.deactivate()
+        self.monitor_node.deactivate()
         return super().on_error(state)
 
     def report(self, transition: str, error: Exception) -> None:
@@ -141,16 +141,11 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
         self.get_logger().error(text)
         if not type(error).__module__.startswith('ros2_ood_monitor'):
             self.get_logger().error(''.join(traceback.format_exception(error)))
-        self._monitor.fault(text)
-
-    @property
-    def failed(self) -> str | None:
-        """Why this process should end with an error and be replaced; None while it is of use."""
-        return self._monitor.failed
+        self.monitor_node.monitor.fault(text)
 
     def destroy_node(self) -> None:
         """Publish a last alert that says the monitor has stopped, then leave."""
-        self._monitor.stop()
+        self.monitor_node.stop()
         self._bus.close()
         logging.getLogger('ros2_ood_monitor').removeHandler(self._log_handler)
         super().destroy_node()
@@ -173,10 +168,10 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
 
     def _apply_parameters(self) -> None:
         self._table.refresh(self)
-        self._monitor.configure(self._table.values)
+        self.monitor_node.configure(self._table.values)
 
     def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success, response.message = self._monitor.reset()
+        response.success, response.message = self.monitor_node.monitor.reset()
         return response
 
 
@@ -241,8 +236,8 @@ def main(args: Sequence[str] | None = None) -> int:
     spinner = threading.Thread(target=spin, name='executor', daemon=True)
     spinner.start()
     while not stop.wait(WATCH_S):
-        if node.failed:
-            failures.append(node.failed)
+        if node.monitor_node.monitor.failed:
+            failures.append(node.monitor_node.monitor.failed)
             break
     executor.shutdown()
     spinner.join()

@@ -23,7 +23,8 @@ from ros2_ood_monitor.node.overlays import OverlayWorker
 from ros2_ood_monitor.parameters import Value
 from ros2_ood_monitor.supervision.clock import Clock, SystemClock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
-from ros2_ood_monitor.supervision.monitor import Monitor, MonitorOutput
+from ros2_ood_monitor.supervision.heartbeat import MonitorOutput
+from ros2_ood_monitor.supervision.monitor import Monitor
 from ros2_ood_monitor.supervision.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class MonitorNode:
     """One camera's monitor on a message bus.
 
     `start`, `load`, `activate`, `deactivate` and `stop` belong to the thread that owns the
-    middleware. Alerts go out from `start` to `stop`, whatever happens between. `parameters` holds
+    middleware; whether it still works, a reset and a fault from outside are asked of `monitor`.
+    Alerts go out from `start` to `stop`, whatever happens between. `parameters` holds
     every parameter of `parameters.PARAMETERS`; `stamp_clock` is what image stamps are compared
     with and what alerts are stamped with.
     """
@@ -67,7 +69,7 @@ class MonitorNode:
         self._overlays = OverlayWorker(
             middleware, self._black_box, int(parameters['overlay.jpeg_quality'])
         )
-        self._monitor = Monitor(
+        self.monitor = Monitor(
             str(parameters['camera.name']),
             self._open_runner,
             SupervisionConfig.from_parameters(parameters),
@@ -81,10 +83,10 @@ class MonitorNode:
         )
 
     def start(self) -> None:
-        """Publish alerts from now on; until images are judged they say why the view is unsafe."""
+        """Publish alerts from now on; until images are scored they say why the view is unsafe."""
         for topic in topics.PUBLISHED:
             self._middleware.advertise(topic)
-        self._monitor.start(active=False)
+        self.monitor.start(active=False)
         self._diagnostics.start()
 
     def load(self, bundle: ModelBundle) -> None:
@@ -97,57 +99,44 @@ class MonitorNode:
         )
 
     def activate(self) -> None:
-        """Subscribe to the camera and judge its images; NodeError without a bundle."""
+        """Subscribe to the camera and score its images; NodeError without a bundle."""
         if self._bundle is None:
             raise NodeError('load a model bundle before activating the monitor')
         if self._active:
             return
-        self._middleware.subscribe(self._input, self._monitor.submit)
+        self._middleware.subscribe(self._input, self.monitor.submit)
         try:
-            self._monitor.activate()
+            self.monitor.activate()
         except Exception:
             self._middleware.unsubscribe(self._input)
             raise
         self._active = True
 
     def deactivate(self) -> None:
-        """Stop judging and free the engines; alerts go on, saying so."""
+        """Stop scoring and free the engines; alerts go on, saying so."""
         if self._active:
             self._active = False
             self._middleware.unsubscribe(self._input)
-            self._monitor.deactivate()
+            self.monitor.deactivate()
 
     def configure(self, parameters: Mapping[str, Value]) -> None:
         """Take over the parameters that may change while the monitor runs."""
         self._parameters.update(parameters)
-        self._monitor.configure(SupervisionConfig.from_parameters(self._parameters))
+        self.monitor.supervisor.configure(SupervisionConfig.from_parameters(self._parameters))
         self._overlays.jpeg_quality = int(self._parameters['overlay.jpeg_quality'])
-
-    def reset(self) -> tuple[bool, str]:
-        """Let go of a latched state; refused, with the reason, while its cause persists."""
-        return self._monitor.reset()
-
-    def fault(self, text: str) -> None:
-        """Be in FAULT, for this reason, until an image is judged."""
-        self._monitor.fault(text)
 
     def stop(self) -> None:
         """Publish a last alert that says so and end every thread; the middleware stays open."""
         if self._active:
             self._active = False
             self._middleware.unsubscribe(self._input)
-        self._monitor.stop()
+        self.monitor.stop()
         self._stopping.set()
         if self._diagnostics.is_alive():
             self._diagnostics.join()
         self._overlays.close()
         if self._black_box is not None:
             self._black_box.close()
-
-    @property
-    def failed(self) -> str | None:
-        """Why this process should end with an error and be replaced; None while it is of use."""
-        return self._monitor.failed
 
     def _open_runner(self) -> Runner:
         from ros2_ood_monitor.inference.runner import Runner
@@ -188,7 +177,7 @@ class MonitorNode:
 
     def _publish_status(self) -> None:
         assert self._alert is not None
-        statistics = self._monitor.statistics()
+        statistics = self.monitor.statistics()
         publishers = self._middleware.publisher_count(self._input)
         facts = {
             'bundle': self._bundle.name if self._bundle else '',
@@ -239,8 +228,8 @@ def run_monitor(
         node.load(bundle)
         node.activate()
         while not stop.wait(0.5):
-            if node.failed:
-                return node.failed
+            if node.monitor.failed:
+                return node.monitor.failed
         return None
     finally:
         node.stop()

@@ -11,8 +11,8 @@ from ros2_ood_monitor.bus.base import Middleware
 from ros2_ood_monitor.messages import topics
 from ros2_ood_monitor.messages.conversions import jpeg_message, rgb_message
 from ros2_ood_monitor.node.black_box import BlackBox
+from ros2_ood_monitor.supervision.heartbeat import MonitorOutput
 from ros2_ood_monitor.supervision.mailbox import Mailbox
-from ros2_ood_monitor.supervision.monitor import MonitorOutput
 
 _LOG = logging.getLogger(__name__)
 _RECORDED = topics.camera_output('image/compressed', compressed=True)
@@ -48,7 +48,7 @@ class OverlayWorker:
         return self._mailbox.dropped
 
     def post(self, output: MonitorOutput, time_ns: int) -> None:
-        """Hand over a judged frame; never waits. `time_ns` counts from the epoch."""
+        """Hand over a scored frame; never waits. `time_ns` counts from the epoch."""
         self._mailbox.put(_Job(output, time_ns))
 
     def close(self) -> None:

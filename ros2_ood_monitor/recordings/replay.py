@@ -1,4 +1,4 @@
-"""Judge recorded images as if they came from a camera: same code, no middleware, full speed."""
+"""Score recorded images as if they came from a camera: same code, no middleware, full speed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ros2_ood_monitor.recordings.mcap_writer import McapWriter
 from ros2_ood_monitor.supervision.clock import ManualClock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.input_check import InputCheck
-from ros2_ood_monitor.supervision.judging import Arrival, judge
+from ros2_ood_monitor.supervision.scoring import Arrival, score_arrival
 from ros2_ood_monitor.supervision.state_machine import Supervisor
 
 BAG, ALERTS, SUMMARY, OVERLAYS = 'replay.mcap', 'alerts.jsonl', 'summary.json', 'overlays'
@@ -45,7 +45,7 @@ class ReplaySummary:
     """What a replay found; `frames_by_state` is the state right after each image."""
 
     frames: int = 0
-    judged: int = 0
+    scored: int = 0
     refused: int = 0
     """Images that the input checks refused or on which the engines failed."""
     seconds: float = 0.0
@@ -64,7 +64,7 @@ class ReplaySummary:
         rate = self.frames / self.seconds if self.seconds else 0.0
         lines = [
             f'{self.frames} images ({self.recorded_seconds:.1f} s of camera time) in '
-            f'{self.seconds:.1f} s, {rate:.1f} images/s; {self.judged} judged, '
+            f'{self.seconds:.1f} s, {rate:.1f} images/s; {self.scored} scored, '
             f'{self.refused} refused',
             f'highest score {self.highest_score:.2f} at image {self.highest_score_frame}',
             '',
@@ -89,7 +89,7 @@ def replay(
     config: SupervisionConfig | None = None,
     overlay_limit: int = 200,
 ) -> ReplaySummary:
-    """Judge every image of `source` and write what the monitor would have published.
+    """Score every image of `source` and write what the monitor would have published.
 
     In `output`: `replay.mcap` (images, segmentation, anomaly maps, regions, scores and alerts as
     ROS 2 messages), `alerts.jsonl` (one line per image and per change of state), `overlays/` (the
@@ -165,7 +165,7 @@ class _Replay:
         self._summary = ReplaySummary()
 
     def image(self, number: int, raw: RawImage | RawCompressedImage) -> None:
-        """Let the time until `raw` pass, then judge it."""
+        """Let the time until `raw` pass, then score it."""
         self._pass_time(raw.header.stamp.to_ns())
         self._number = number
         now_ns = self._clock.now_ns()
@@ -173,7 +173,7 @@ class _Replay:
         result = None
         try:
             arrival = Arrival(raw, now_ns, now_ns)
-            result = judge(arrival, self._check, self._runner, self._supervisor)
+            result = score_arrival(arrival, self._check, self._runner, self._supervisor)
         except RunnerError as error:
             self._supervisor.engine_fault(str(error), now_ns)
         before = self._state
@@ -183,7 +183,7 @@ class _Replay:
         if result is None:
             self._summary.refused += 1
             return
-        self._summary.judged += 1
+        self._summary.scored += 1
         self._keep(*result, alert, changed=alert.state != before)
 
     def finish(self) -> ReplaySummary:

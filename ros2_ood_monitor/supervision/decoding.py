@@ -11,7 +11,7 @@ from ros2_ood_monitor.frame import RawCompressedImage, RawImage, UInt8Array
 
 
 class InputFault(ValueError):  # noqa: N818 - a fault of the camera, not of this program
-    """An image that must not be judged; `code` is machine-readable, the message a sentence."""
+    """An image that must not be scored; `code` is machine-readable, the message a sentence."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 
 from ros2_ood_monitor.inference.runner import Runner, SelfTestError
-from ros2_ood_monitor.supervision.clock import Clock
-from ros2_ood_monitor.supervision.config import SupervisionConfig
-from ros2_ood_monitor.supervision.judging import Arrival
+from ros2_ood_monitor.supervision.heartbeat import Heartbeat, MonitorOutput
+from ros2_ood_monitor.supervision.input_check import InputCheck
 from ros2_ood_monitor.supervision.mailbox import Mailbox
-from ros2_ood_monitor.supervision.state_machine import Supervisor
+from ros2_ood_monitor.supervision.scoring import Arrival, score_arrival
+from ros2_ood_monitor.supervision.statistics import StatisticsWindow
 
 FAILURES_IN_A_ROW = 3
 """One failing image may be the image's fault; this many are the engines'."""
@@ -29,26 +29,25 @@ class EngineWorker:
     """Opens a runner and hands it every image of the mailbox, on a thread of its own.
 
     A GPU context belongs to the thread that made it, so the runner is created, used and closed
-    here and nowhere else. `work` judges one image; `changed` is called after a change of phase.
+    here and nowhere else. The number of restarts is that of the supervisor's configuration when
+    the worker starts.
     """
 
     def __init__(
         self,
         open_runner: Callable[[], Runner],
         mailbox: Mailbox[Arrival],
-        work: Callable[[Arrival, Runner], None],
-        changed: Callable[[], None],
-        supervisor: Supervisor,
-        config: SupervisionConfig,
-        clock: Clock,
+        heartbeat: Heartbeat,
+        statistics: StatisticsWindow,
     ) -> None:
         self._open_runner = open_runner
         self._mailbox = mailbox
-        self._work = work
-        self._changed = changed
-        self._supervisor = supervisor
-        self._config = config
-        self._clock = clock
+        self._heartbeat = heartbeat
+        self._supervisor = heartbeat.supervisor
+        self._clock = heartbeat.supervisor.clock
+        self._config = heartbeat.supervisor.config
+        self._statistics = statistics
+        self._check = InputCheck(self._config)
         self._stopping = threading.Event()
         self._busy_since_ns: int | None = None
         self._gave_up: str | None = None
@@ -62,7 +61,7 @@ class EngineWorker:
 
     @property
     def failed(self) -> str | None:
-        """Why this process cannot judge any more and should be replaced; None if it can."""
+        """Why this process cannot score any more and should be replaced; None if it can."""
         busy_since_ns = self._busy_since_ns
         if busy_since_ns is not None:
             seconds = (self._clock.now_ns() - busy_since_ns) / 1e9
@@ -94,7 +93,7 @@ class EngineWorker:
                 self._supervisor.engine_fault(
                     text, code='self_test_failed' if tested else 'engine_failed'
                 )
-                self._changed()
+                self._heartbeat.emit_change()
             if self._clock.now_ns() - start_ns > HEALTHY_S * 1e9:
                 attempt = 0
             if attempt == self._config.restart_attempts:
@@ -108,7 +107,7 @@ class EngineWorker:
     def _serve(self) -> None:
         """Run one runner until stopped; raises what made it unusable."""
         self._supervisor.set_phase('loading')
-        self._changed()
+        self._heartbeat.emit_change()
         runner = self._open_runner()
         try:
             runner.self_test()
@@ -118,15 +117,15 @@ class EngineWorker:
             # What waited while the engines were loaded shows the past.
             self._mailbox.clear()
             self._supervisor.set_phase('ready')
-            self._changed()
-            self._judge_all(runner)
+            self._heartbeat.emit_change()
+            self._score_all(runner)
         finally:
             try:
                 runner.close()
             except Exception:
                 _log.exception('the engines could not be closed')
 
-    def _judge_all(self, runner: Runner) -> None:
+    def _score_all(self, runner: Runner) -> None:
         failures = 0
         while True:
             arrival = self._mailbox.take()
@@ -134,7 +133,7 @@ class EngineWorker:
                 return
             self._busy_since_ns = self._clock.now_ns()
             try:
-                self._work(arrival, runner)
+                self._score(arrival, runner)
                 failures = 0
             except Exception as error:
                 failures += 1
@@ -143,9 +142,32 @@ class EngineWorker:
                 text = _describe(error)
                 _log.warning('the engines failed on an image: %s', text)
                 self._supervisor.engine_fault(text, arrival.received_ns)
-                self._changed()
+                self._heartbeat.emit_change()
             finally:
                 self._busy_since_ns = None
+
+    def _score(self, arrival: Arrival, runner: Runner) -> None:
+        taken_ns = self._clock.now_ns()
+        self._check.config = self._supervisor.config
+        try:
+            result = score_arrival(arrival, self._check, runner, self._supervisor)
+        except Exception:
+            self._statistics.failed()
+            raise
+        if result is None:
+            self._statistics.refused()
+            self._heartbeat.emit_change()
+            return
+        frame, detection = result
+        alert = self._heartbeat.emit()
+        self._statistics.scored(
+            {
+                'wait': (taken_ns - arrival.received_ns) / 1e6,
+                **detection.timings,
+                'total': (self._clock.now_ns() - arrival.received_ns) / 1e6,
+            }
+        )
+        self._heartbeat.deliver(MonitorOutput(alert, frame, detection))
 
 
 def _describe(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Is the camera's image fit to be judged? Stamps, size, exposure and signs of life."""
+"""Is the camera's image fit to be scored? Stamps, size, exposure and signs of life."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InputCheck:
     def check(
         self, raw: RawImage | RawCompressedImage, received_ns: int, stamp_clock_ns: int
     ) -> UInt8Array:
-        """Return the image as uint8 RGB (H, W, 3); raises InputFault if it must not be judged.
+        """Return the image as uint8 RGB (H, W, 3); raises InputFault if it must not be scored.
 
         `received_ns` is its arrival on the steady clock, `stamp_clock_ns` the same moment on the
         clock that image stamps are made with.

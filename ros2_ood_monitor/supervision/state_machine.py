@@ -47,8 +47,8 @@ class Supervisor:
 
     def __init__(self, camera: str, config: SupervisionConfig, clock: Clock) -> None:
         self._camera = camera
-        self._config = config
-        self._clock = clock
+        self.config = config
+        self.clock = clock
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._seq = 0
@@ -61,7 +61,7 @@ class Supervisor:
         self._rules: tuple[tuple[str, Cusum], ...] = ()
         self._received_ns: int | None = None
         self._pending_since_ns: int | None = None
-        self._judged_ns: int | None = None
+        self._scored_ns: int | None = None
         self._source: Header | None = None
         self._scores: Mapping[str, ChannelScore] = {}
         self._late_ms: float | None = None
@@ -72,7 +72,7 @@ class Supervisor:
     def configure(self, config: SupervisionConfig) -> None:
         """Take over changed limits and delays."""
         with self._lock:
-            self._config = config
+            self.config = config
 
     def arm(self, channels: Mapping[str, Channel]) -> None:
         """Use the alarm rules of a bundle; the evidence outlives a restart of the same bundle."""
@@ -88,14 +88,14 @@ class Supervisor:
     def set_phase(self, phase: str) -> None:
         """Enter 'inactive', 'loading', 'ready' or 'stopped'; 'inactive' forgets all frames.
 
-        An engine fault outlives reloading: only a judged frame proves that it is gone.
+        An engine fault outlives reloading: only a scored frame proves that it is gone.
         """
         if phase not in PHASES:
             raise ValueError(f'phase must be one of {", ".join(PHASES)}, not {phase!r}')
         with self._lock:
             self._hold()
             self._phase = phase
-            self._phase_since_ns = self._clock.now_ns()
+            self._phase_since_ns = self.clock.now_ns()
             self._pending_since_ns = None
             if phase == 'inactive':
                 self._forget()
@@ -111,9 +111,9 @@ class Supervisor:
                 self._pending_since_ns = received_ns
 
     def accepted(self, detection: Detection, header: Header, received_ns: int) -> bool:
-        """Take the verdict on a frame that arrived at `received_ns`; False if it is worthless.
+        """Take the result of a frame that arrived at `received_ns`; False if it is worthless.
 
-        A score that is not finite is an engine fault; a verdict after deactivation is ignored.
+        A score that is not finite is an engine fault; a result after deactivation is ignored.
         """
         for name, found in detection.scores.items():
             if not (math.isfinite(found.score) and math.isfinite(found.statistic)):
@@ -129,11 +129,11 @@ class Supervisor:
             self._answered(received_ns)
             self._input_fault = None
             self._engine_fault = None
-            self._judged_ns = received_ns
+            self._scored_ns = received_ns
             self._source = header
             self._scores = detection.scores
-            late_ms = (self._clock.now_ns() - received_ns) / 1e6
-            self._late_ms = late_ms if late_ms > self._config.max_age_ms else None
+            late_ms = (self.clock.now_ns() - received_ns) / 1e6
+            self._late_ms = late_ms if late_ms > self.config.max_age_ms else None
             for name, cusum in self._rules:
                 cusum.update(detection.scores[name].score)
             self._streaks.update(detection.regions)
@@ -144,7 +144,7 @@ class Supervisor:
             return True
 
     def input_fault(self, fault: InputFault, received_ns: int) -> None:
-        """Note that the image that arrived at `received_ns` must not be judged."""
+        """Note that the image that arrived at `received_ns` must not be scored."""
         with self._lock:
             if self._is_off():
                 return
@@ -171,16 +171,16 @@ class Supervisor:
             self._streaks = RegionStreaks()
             self._restart_release()
 
-    def verdict(self) -> tuple[State, tuple[Cause, ...]]:
+    def decision(self) -> tuple[State, tuple[Cause, ...]]:
         """Return the state now and its causes, most severe first."""
         with self._lock:
-            state, causes, _ = self._verdict()
+            state, causes, _ = self._decide()
             return state, causes
 
     def tick(self) -> Alert:
         """Return the next alert of the heartbeat."""
         with self._lock:
-            state, causes, latched = self._verdict()
+            state, causes, latched = self._decide()
             leading = self._leading()
             score, evidence, threshold = math.nan, 0.0, math.nan
             if leading is not None:
@@ -189,8 +189,8 @@ class Supervisor:
                 score = self._scores[name].score if self._scores else math.nan
             seq, self._seq = self._seq, self._seq + 1
             age_ms = math.inf
-            if self._judged_ns is not None:
-                age_ms = (self._clock.now_ns() - self._judged_ns) / 1e6
+            if self._scored_ns is not None:
+                age_ms = (self.clock.now_ns() - self._scored_ns) / 1e6
             return Alert(
                 camera=self._camera,
                 state=state,
@@ -208,7 +208,7 @@ class Supervisor:
         """Let go of latched causes; refused, with the reason, until all of them are over."""
         with self._lock:
             self._hold()
-            now_ns = self._clock.now_ns()
+            now_ns = self.clock.now_ns()
             severe = [held for held in self._held.values() if held.cause.state >= State.ALERT]
             persisting = [held.cause.text for held in severe if not self._is_over(held, now_ns)]
             if persisting:
@@ -229,12 +229,12 @@ class Supervisor:
             held.good_frames = 0
 
     def _is_latched(self, held: _Held) -> bool:
-        return self._config.latch and held.cause.state >= State.ALERT
+        return self.config.latch and held.cause.state >= State.ALERT
 
     def _is_over(self, held: _Held, now_ns: int) -> bool:
         return (
-            held.good_frames >= self._config.release_frames
-            and now_ns - held.last_true_ns >= self._config.release_s * 1e9
+            held.good_frames >= self.config.release_frames
+            and now_ns - held.last_true_ns >= self.config.release_s * 1e9
         )
 
     def _let_go(self, condition: Callable[[_Held], bool]) -> None:
@@ -242,19 +242,19 @@ class Supervisor:
 
     def _hold(self) -> dict[str, Cause]:
         """Note every cause that is true now, before or after something changes; return them."""
-        now_ns = self._clock.now_ns()
+        now_ns = self.clock.now_ns()
         true = {
             cause.code: cause for cause in (*self._phase_causes(now_ns), *self._frame_causes())
         }
         for code, cause in true.items():
-            # INITIALIZING ends with its cause: by then a judged frame has said something better.
+            # INITIALIZING ends with its cause: by then a scored frame has said something better.
             if cause.state != State.INITIALIZING:
                 self._held[code] = _Held(cause, now_ns)
         return true
 
-    def _verdict(self) -> tuple[State, tuple[Cause, ...], bool]:
+    def _decide(self) -> tuple[State, tuple[Cause, ...], bool]:
         true = self._hold()
-        now_ns = self._clock.now_ns()
+        now_ns = self.clock.now_ns()
         self._let_go(lambda held: self._is_over(held, now_ns) and not self._is_latched(held))
         causes = [held.cause for held in self._held.values()]
         causes += [cause for cause in true.values() if cause.state == State.INITIALIZING]
@@ -278,8 +278,7 @@ class Supervisor:
             yield Cause(
                 State.FAULT,
                 'too_slow',
-                f'the verdict took {self._late_ms:.0f} ms, allowed are '
-                f'{self._config.max_age_ms:g}',
+                f'the result took {self._late_ms:.0f} ms, allowed are {self.config.max_age_ms:g}',
             )
         leading = self._leading()
         if leading is not None and leading[1].alarming:
@@ -290,7 +289,7 @@ class Supervisor:
                 f'the view is not what the network knows: evidence {cusum.evidence:.1f} '
                 f'reached the alarm threshold {cusum.threshold:.1f}{_of(name)}',
             )
-        region = self._streaks.longest(self._config.trigger_frames)
+        region = self._streaks.longest(self.config.trigger_frames)
         if region is not None:
             yield Cause(
                 State.CAUTION,
@@ -300,7 +299,7 @@ class Supervisor:
             )
 
     def _phase_causes(self, now_ns: int) -> Iterator[Cause]:
-        config = self._config
+        config = self.config
         phase_s = (now_ns - self._phase_since_ns) / 1e9
         starting = phase_s <= config.startup_timeout_s
         cause = PHASES[self._phase]
@@ -310,8 +309,8 @@ class Supervisor:
                 text = f'the engines have been loading for {phase_s:.0f} s'
                 yield Cause(State.FAULT, 'loading_slow', text)
             return
-        if self._judged_ns is None:
-            yield Cause(State.INITIALIZING, 'no_frame_judged', 'no image has been judged yet')
+        if self._scored_ns is None:
+            yield Cause(State.INITIALIZING, 'no_frame_judged', 'no image has been scored yet')
         if self._received_ns is None:
             if not starting:
                 text = f'no image has arrived for {phase_s:.0f} s; is the camera running?'
@@ -324,7 +323,7 @@ class Supervisor:
         elif self._pending_since_ns is not None and self._engine_fault is None:
             pending_ms = (now_ns - self._pending_since_ns) / 1e6
             if pending_ms > config.max_age_ms:
-                text = f'an image has been waiting for its verdict for {pending_ms:.0f} ms'
+                text = f'an image has been waiting for its result for {pending_ms:.0f} ms'
                 yield Cause(State.FAULT, 'too_slow', text)
 
 

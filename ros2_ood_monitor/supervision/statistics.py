@@ -22,8 +22,8 @@ class Statistics:
 
     received: int
     """Images that arrived."""
-    judged: int
-    """Images with a verdict."""
+    scored: int
+    """Images with a result."""
     refused: int
     """Images that the input checks refused, or whose score was not finite."""
     failed: int
@@ -31,9 +31,9 @@ class Statistics:
     dropped: int
     """Images replaced by a newer one before their turn."""
     received_hz: float
-    judged_hz: float
+    scored_hz: float
     latency_ms: Mapping[str, tuple[float, float, float]]
-    """Stage to its 50th, 95th and 99th percentile; `total` is arrival to verdict."""
+    """Stage to its 50th, 95th and 99th percentile; `total` is arrival to result."""
 
 
 class StatisticsWindow:
@@ -42,9 +42,9 @@ class StatisticsWindow:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(('received', 'judged', 'refused', 'failed'), 0)
+        self._counts = dict.fromkeys(('received', 'scored', 'refused', 'failed'), 0)
         self._arrivals: deque[int] = deque(maxlen=WINDOW_FRAMES)
-        self._verdicts: deque[tuple[int, Mapping[str, float]]] = deque(maxlen=WINDOW_FRAMES)
+        self._results: deque[tuple[int, Mapping[str, float]]] = deque(maxlen=WINDOW_FRAMES)
 
     def received(self) -> None:
         """Count an arrival."""
@@ -52,14 +52,14 @@ class StatisticsWindow:
             self._counts['received'] += 1
             self._arrivals.append(self._clock.now_ns())
 
-    def judged(self, timings_ms: Mapping[str, float]) -> None:
-        """Count a verdict with its milliseconds per stage."""
+    def scored(self, timings_ms: Mapping[str, float]) -> None:
+        """Count a result with its milliseconds per stage."""
         with self._lock:
-            self._counts['judged'] += 1
-            self._verdicts.append((self._clock.now_ns(), timings_ms))
+            self._counts['scored'] += 1
+            self._results.append((self._clock.now_ns(), timings_ms))
 
     def refused(self) -> None:
-        """Count an image without a usable verdict."""
+        """Count an image without a usable result."""
         with self._lock:
             self._counts['refused'] += 1
 
@@ -74,17 +74,17 @@ class StatisticsWindow:
             now_ns = self._clock.now_ns()
             since_ns = now_ns - round(WINDOW_S * 1e9)
             arrivals = [time_ns for time_ns in self._arrivals if time_ns >= since_ns]
-            verdicts = [entry for entry in self._verdicts if entry[0] >= since_ns]
+            results = [entry for entry in self._results if entry[0] >= since_ns]
             counts = dict(self._counts)
         stages: dict[str, list[float]] = {}
-        for _, timings in verdicts:
+        for _, timings in results:
             for stage, milliseconds in timings.items():
                 stages.setdefault(stage, []).append(milliseconds)
         return Statistics(
             **counts,
             dropped=dropped,
             received_hz=_rate(arrivals, now_ns),
-            judged_hz=_rate([time_ns for time_ns, _ in verdicts], now_ns),
+            scored_hz=_rate([time_ns for time_ns, _ in results], now_ns),
             latency_ms={stage: _percentiles(values) for stage, values in stages.items()},
         )
 

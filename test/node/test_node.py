@@ -76,7 +76,7 @@ class Bus:
 
 
 class FakeRunner:
-    """Judges every frame with the score that the test asks for."""
+    """Scores every frame with the score that the test asks for."""
 
     description = 'fake engine 1.0'
     score = 0.0

@@ -342,7 +342,7 @@ def test_engine_that_cannot_be_opened_is_a_fault_and_ends_the_process(peer, star
     robot = start(bundle=bundle, backend=missing.pop(), **{'supervision.restart_attempts': 0})
     activate(peer)
     peer.wait_state('FAULT', 'backend')
-    peer.wait(lambda: robot.node.failed, 'giving up')
+    peer.wait(lambda: robot.node.monitor_node.monitor.failed, 'giving up')
 
 
 def test_diagnostics_name_engine_bundle_and_camera(peer, start, bundle):

@@ -161,7 +161,7 @@ def test_command_line_tools(run, environment, peer, tiny_bundle):
     refused = ros2(environment, 'param', 'set', '/ood_monitor', 'camera.name', 'rear')
     assert 'start the node with the new value' in refused
     described = ros2(environment, 'param', 'describe', '/ood_monitor', 'supervision.max_age_ms')
-    assert 'Oldest image that may be judged' in described
+    assert 'Oldest image that may be scored' in described
 
 
 def test_show_args_explains_every_argument(environment):

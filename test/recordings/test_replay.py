@@ -88,7 +88,7 @@ def transitions(summary) -> list[str]:
 def test_an_anomaly_is_alerted_and_everything_is_written(bundle, drive, tmp_path):
     drive.add('normal', 10).add('anomaly', 20).add('normal', 30)
     summary = replay(bundle, drive.images, tmp_path / 'out')
-    assert (summary.frames, summary.judged, summary.refused) == (60, 60, 0)
+    assert (summary.frames, summary.scored, summary.refused) == (60, 60, 0)
     assert summary.recorded_seconds == pytest.approx(5.9)
     order = transitions(summary)
     assert order[:2] == ['INITIALIZING', 'NOMINAL']
@@ -204,7 +204,7 @@ def test_no_images_is_a_summary_of_nothing(bundle, tmp_path):
     assert (tmp_path / 'replay.mcap').exists()
 
 
-def test_a_bundle_that_fails_its_self_test_judges_nothing(bundle, drive, tmp_path):
+def test_a_bundle_that_fails_its_self_test_scores_nothing(bundle, drive, tmp_path):
     wrong = tuple(
         dataclasses.replace(t, statistics={'object': t.statistics['object'] + 9})
         for t in bundle.selftest

@@ -17,8 +17,9 @@ from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Header, RawImage, Stamp
 from ros2_ood_monitor.inference.runner import RunnerError, SelfTestError
 from ros2_ood_monitor.supervision.config import SupervisionConfig
+from ros2_ood_monitor.supervision.heartbeat import MonitorOutput
 from ros2_ood_monitor.supervision.mailbox import Mailbox
-from ros2_ood_monitor.supervision.monitor import Monitor, MonitorError, MonitorOutput
+from ros2_ood_monitor.supervision.monitor import Monitor, MonitorError
 
 SOON = 5.0
 """Seconds after which a test gives up; everything below normally takes a fraction."""
@@ -308,7 +309,7 @@ def test_a_hanging_engine_does_not_keep_the_monitor_from_stopping(monkeypatch):
     with pytest.raises(MonitorError, match='restart the process'):
         rig.monitor.activate()
     release.set()
-    for _ in range(3):  # the late verdict changes nothing
+    for _ in range(3):  # the late result changes nothing
         rig.wait_for(State.INITIALIZING, 'inactive')
     rig.stop_camera()
     rig.monitor.stop()
@@ -380,13 +381,13 @@ def test_a_camera_gone_wrong_is_a_fault_with_its_name_and_forgiven(code, changes
 
 def test_the_newest_image_wins_and_the_others_are_counted():
     gate, inside = threading.Event(), threading.Event()
-    judged = []
+    scored = []
     config = SupervisionConfig(max_age_ms=5000.0, stale_after_s=5.0)
     with Rig(config) as rig:
         rig.wait_for(State.INITIALIZING, 'no_frame_judged')
 
         def slow(frame):
-            judged.append(frame.header.stamp)
+            scored.append(frame.header.stamp)
             inside.set()
             gate.wait(SOON)
             return 0.2
@@ -400,9 +401,9 @@ def test_the_newest_image_wins_and_the_others_are_counted():
             rig.monitor.submit(image)
         assert time.monotonic() - begin < 0.1
         gate.set()
-        rig.wait(lambda alert: len(judged) == 2)
-        assert judged == [images[0].header.stamp, images[4].header.stamp]
-        rig.wait(lambda alert: rig.monitor.statistics().judged == 2)
+        rig.wait(lambda alert: len(scored) == 2)
+        assert scored == [images[0].header.stamp, images[4].header.stamp]
+        rig.wait(lambda alert: rig.monitor.statistics().scored == 2)
         statistics = rig.monitor.statistics()
     assert (statistics.received, statistics.dropped, statistics.refused) == (5, 3, 0)
     assert statistics.latency_ms.keys() == {'wait', 'check', 'inference', 'total'}
@@ -420,7 +421,7 @@ def test_a_consumer_that_raises_does_not_stop_the_monitor():
         if broken.is_set():
             raise OSError('network is down')
 
-    rig.monitor._publish = sometimes
+    rig.monitor._heartbeat._publish = sometimes
     with rig:
         rig.nominal()
         broken.set()
@@ -446,11 +447,11 @@ def test_a_latched_fault_is_reset_on_request():
 def test_limits_change_while_running():
     with Rig() as rig:
         rig.nominal()
-        rig.monitor.configure(SupervisionConfig(min_contrast=255.0))
+        rig.monitor.supervisor.configure(SupervisionConfig(min_contrast=255.0))
         rig.wait_for(State.FAULT, 'no_contrast')
 
 
-def test_a_fault_found_outside_shows_until_an_image_is_judged():
+def test_a_fault_found_outside_shows_until_an_image_is_scored():
     rig = Rig()
     rig.monitor.start(active=False)
     rig.monitor.fault('the bundle is damaged')
@@ -465,7 +466,7 @@ def test_many_frames_need_no_more_memory():
     import tracemalloc
 
     with Rig(SupervisionConfig(check_stamp_age=False)) as rig:
-        rig.monitor._publish = lambda output: None
+        rig.monitor._heartbeat._publish = lambda output: None
         images = [rig.image(10**18 + index) for index in range(4000)]
         sizes = []
         tracemalloc.start()

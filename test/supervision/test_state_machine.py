@@ -88,14 +88,14 @@ class Rig:
 
     @property
     def state(self) -> State:
-        return self.supervisor.verdict()[0]
+        return self.supervisor.decision()[0]
 
     @property
     def codes(self) -> list[str]:
-        return [cause.code for cause in self.supervisor.verdict()[1]]
+        return [cause.code for cause in self.supervisor.decision()[1]]
 
 
-def test_nothing_is_ok_before_the_first_judged_frame():
+def test_nothing_is_ok_before_the_first_scored_frame():
     rig = Rig(startup_timeout_s=3.0)
     assert (rig.state, rig.codes) == (State.INITIALIZING, ['inactive'])
     rig.supervisor.set_phase('loading')
@@ -148,7 +148,7 @@ def test_an_engine_that_hangs_is_a_fault_while_images_keep_coming():
     assert (rig.state, rig.codes) == (State.FAULT, ['too_slow'])
 
 
-def test_a_late_verdict_is_a_fault():
+def test_a_late_result_is_a_fault():
     rig = Rig(max_age_ms=30.0, release_frames=1, release_s=0.0).ready()
     rig.frame()
     assert rig.frame(takes=0.031) == State.FAULT
@@ -212,7 +212,7 @@ def test_time_alone_releases_nothing():
     assert rig.wait(20.0).state == State.FAULT
 
 
-def test_an_engine_fault_outlives_the_reload_until_frames_are_judged():
+def test_an_engine_fault_outlives_the_reload_until_frames_are_scored():
     rig = Rig(release_frames=1, release_s=0.0).ready()
     rig.frame()
     rig.supervisor.engine_fault('out of memory')
@@ -299,7 +299,7 @@ def test_a_latched_state_stays_until_reset_and_reset_waits_for_the_cause_to_end(
     assert not rig.supervisor.tick().latched
 
 
-def test_deactivation_forgets_frames_and_late_verdicts_but_not_a_latch():
+def test_deactivation_forgets_frames_and_late_results_but_not_a_latch():
     for latch, state in ((False, State.INITIALIZING), (True, State.FAULT)):
         rig = Rig(latch=latch).ready()
         rig.frame()
@@ -418,7 +418,7 @@ class AnyHistory(RuleBasedStateMachine):
         )
         self.seq = 0
         self.phase = 'inactive'
-        self.judged = False
+        self.scored = False
         self.newest_good = False
         self.received_ns = None
         self.waiting_ns = []
@@ -455,7 +455,7 @@ class AnyHistory(RuleBasedStateMachine):
             self.image_arrives()
             self.the_alert_keeps_its_promises()
             self.rig.wait(0.01)
-            self.newest_is_judged(score, density)
+            self.newest_is_scored(score, density)
 
     @rule(phase=st.sampled_from(['loading', 'ready', 'inactive']), rarely=st.integers(0, 3))
     def phase_may_change(self, phase, rarely):
@@ -470,7 +470,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.ready_ns = self.now
         self.waiting_ns = []
         if phase == 'inactive':
-            self.judged = self.newest_good = False
+            self.scored = self.newest_good = False
             self.received_ns = self.bad_ns = None
             self.evidence = dict.fromkeys(self.channels, 0.0)
 
@@ -489,13 +489,13 @@ class AnyHistory(RuleBasedStateMachine):
         density=st.sampled_from([0.3, 4.0]),
         which=st.integers(0, 2),
     )
-    def newest_is_judged(self, score, density, which=0):
-        # With `which`, an older image is judged while newer ones wait.
+    def newest_is_scored(self, score, density, which=0):
+        # With `which`, an older image is scored while newer ones wait.
         position = max(0, len(self.waiting_ns) - 1 - which)
         arrived = self.waiting_ns[position]
         self.rig.supervisor.accepted(detection(score, density=density), Header(), arrived)
         self.waiting_ns = self.waiting_ns[position + 1 :][-1:]
-        self.judged = self.newest_good = True
+        self.scored = self.newest_good = True
         self.good_frames += 1
         for name, new in (('object', score), ('density', density)):
             if name in self.channels:
@@ -559,7 +559,7 @@ class AnyHistory(RuleBasedStateMachine):
         if alert.state.unsafe:
             return
         assert self.phase == 'ready'
-        assert self.judged
+        assert self.scored
         assert self.newest_good
         assert math.isfinite(alert.score)
         assert self.now - self.received_ns <= 0.4e9

@@ -21,7 +21,7 @@ class Arrival(NamedTuple):
     stamp_clock_ns: int
 
 
-def judge(
+def score_arrival(
     arrival: Arrival, check: InputCheck, runner: Runner, supervisor: Supervisor
 ) -> tuple[Frame, Detection] | None:
     """Return frame and detection, or None if the image was refused or the result is worthless.
