@@ -34,12 +34,12 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Perturbed:
-    """Which perturbations of the normal frames are judged, and how strong they are."""
+    """Which perturbations of the normal frames are scored, and how strong they are."""
 
     names: tuple[str, ...] = tuple(PERTURBATIONS)
     severity: float = 0.5
     every: int = 1
-    """Take every so many-th frame."""
+    """Take each `every`-th frame."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Attacked:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Row:
     """One row of the table: a detector with settings; the rest are its defaults."""
 
     detector: str
@@ -73,8 +73,8 @@ class CompareConfig:
     val: ImageSet
     """Normal driving on which scores are turned into probabilities of error."""
     normal: ImageSet
-    """Normal driving that is judged."""
-    detectors: dict[str, Entry]
+    """Normal driving that is scored."""
+    detectors: dict[str, Row]
     train_every: int = 1
     val_every: int = 1
     images: dict[str, ImageSet] = field(default_factory=dict)
@@ -95,7 +95,7 @@ def load_compare_config(path: Path) -> CompareConfig:
     for key in ('train', 'val', 'normal'):
         if key in values:
             parts[key] = _image_set(values[key], key)
-    for key, build in (('images', _image_set), ('attacks', _attack), ('detectors', _entry)):
+    for key, build in (('images', _image_set), ('attacks', _attack), ('detectors', _row)):
         if key in values:
             parts[key] = {
                 name: build(value, f'{key}.{name}')
@@ -177,11 +177,11 @@ def _attack(value: Any, where: str) -> Attacked:
     return built
 
 
-def _entry(value: Any, where: str) -> Entry:
+def _row(value: Any, where: str) -> Row:
     values = dict(_mapping(value if value is not None else {}, where))
     detector = values.pop('detector', where.partition('.')[2])
     _one_of(detector, tuple(DETECTORS), f'{where}.detector')
-    return Entry(detector, values)
+    return Row(detector, values)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

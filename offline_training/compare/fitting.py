@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from offline_training.compare.config import Entry as Row
+from offline_training.compare.config import Row
 from offline_training.compare.experiment import Experiment
 from offline_training.compare.run_detectors import run_digest, take_from_run
 from offline_training.compare.source import Source

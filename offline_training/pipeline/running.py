@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from offline_training.data.identity import data_identity
+from offline_training.learning.ranks import rank, wait_for_all
 from offline_training.learning.settings import to_dict
 from offline_training.pipeline.context import Context
 from ros2_ood_monitor.bundle.model_bundle import file_sha256
@@ -27,12 +28,16 @@ class Stage:
     """Sections of the configuration that it reads besides `data` and `input`."""
     writes: tuple[str, ...]
     """Files in the result folder."""
+    learns: bool = False
+    """Several processes may learn together; otherwise the first of them does it alone."""
 
 
 STAGES: Mapping[str, Stage] = {
-    'backbone': Stage((), ('backbone',), ('backbone.safetensors', 'backbone.json')),
-    'flow': Stage(('backbone',), ('flow',), ('flow.safetensors', 'flow.json')),
-    'observer': Stage(('backbone',), ('observer',), ('observer.safetensors', 'observer.json')),
+    'backbone': Stage((), ('backbone',), ('backbone.safetensors', 'backbone.json'), True),
+    'flow': Stage(('backbone',), ('flow',), ('flow.safetensors', 'flow.json'), True),
+    'observer': Stage(
+        ('backbone',), ('observer',), ('observer.safetensors', 'observer.json'), True
+    ),
     'calibrate': Stage(('backbone', 'flow', 'observer'), ('calibration',), ('calibration.json',)),
     'evaluate': Stage(
         ('backbone', 'flow', 'observer', 'calibrate'), ('calibration',), ('evaluation.json',)
@@ -47,30 +52,45 @@ STAGES: Mapping[str, Stage] = {
 
 
 def run_stages(context: Context, stages: Sequence[str], resume: bool) -> None:
-    """Run stages in order; with `resume`, skip finished ones and continue interrupted ones."""
-    console, output = context.console, context.output_dir
+    """Run stages in order; with `resume`, skip finished ones and continue interrupted ones.
+
+    Of several processes all decide from the same notes, and the first alone writes.
+    """
     for name in [name for name in STAGES if name in stages]:
-        finished = Entry(output / 'stages', name, _made_from(context, name))
-        # What a checkpoint belongs to: noted before there is one.
-        begun = Entry(output / 'stages', f'{name}_begun', finished.properties)
+        finished = Entry(context.output_dir / 'stages', name, _made_from(context, name))
         reason = finished.why_not()
-        if resume and reason is None:
-            console.print(f'{name}: finished before, skipped')
+        skipped = resume and reason is None
+        wait_for_all()  # all have read what the first now changes
+        if rank() == 0:
+            if skipped:
+                context.console.print(f'{name}: finished before, skipped')
+            else:
+                _begin(context, finished, resume, reason)
+        wait_for_all()
+        if skipped:
             continue
-        if resume and finished.note.exists():
-            console.print(f'{name}: runs again, {reason}')
-        if not resume or begun.why_not() is not None:
-            (output / 'checkpoints' / f'{name}.pt').unlink(missing_ok=True)
-        finished.forget()
-        begun.record()
-        console.rule(name)
         began = time.monotonic()
-        importlib.import_module(f'offline_training.pipeline.stages.{name}').run(context)
-        seconds = time.monotonic() - began
-        finished.record(
-            {'seconds': round(seconds, 1)}, [output / file for file in STAGES[name].writes]
-        )
-        console.print(f'{name}: done in {seconds:.0f} s')
+        if rank() == 0 or STAGES[name].learns:
+            importlib.import_module(f'offline_training.pipeline.stages.{name}').run(context)
+        if rank() == 0:
+            seconds = time.monotonic() - began
+            written = [context.output_dir / file for file in STAGES[name].writes]
+            finished.record({'seconds': round(seconds, 1)}, written)
+            context.console.print(f'{name}: done in {seconds:.0f} s')
+        wait_for_all()
+
+
+def _begin(context: Context, finished: Entry, resume: bool, reason: str | None) -> None:
+    """Say why a stage runs again, and keep its checkpoint only if it is of the same settings."""
+    # What a checkpoint belongs to is noted before there is one.
+    begun = Entry(finished.directory, f'{finished.kind}_begun', finished.properties)
+    if resume and finished.note.exists():
+        context.console.print(f'{finished.kind}: runs again, {reason}')
+    if not resume or begun.why_not() is not None:
+        (context.output_dir / 'checkpoints' / f'{finished.kind}.pt').unlink(missing_ok=True)
+    finished.forget()
+    begun.record()
+    context.console.rule(finished.kind)
 
 
 def stage_entry(context: Context, stage: str) -> Entry:

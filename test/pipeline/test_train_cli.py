@@ -12,6 +12,7 @@ import torch
 
 from offline_training import evaluate, train
 from offline_training.learning.store import read_tensors, write_text
+from offline_training.pipeline import running
 from offline_training.pipeline.running import STAGES
 from offline_training.pipeline.stages import backbone
 from offline_training.segmentation import trainer
@@ -152,6 +153,16 @@ def test_an_added_image_is_a_reason_to_train_again(tmp_path, stages):
     for folder in ('images', 'labels'):
         cv2.imwrite(str(tmp_path / 'data' / 'val' / folder / '2.png'), frame)
     assert ran_again(ran, tmp_path / 'run', *words) == list(STAGES)
+
+
+def test_of_several_processes_the_first_alone_writes(tmp_path, monkeypatch, stages):
+    ran, _ = stages
+    assert ran_again(ran, tmp_path) == list(STAGES)
+    notes = {path: path.read_text() for path in (tmp_path / 'stages').iterdir()}
+    monkeypatch.setattr(running, 'rank', lambda: 1)
+    assert ran_again(ran, tmp_path, '--flow.epochs', '9') == ['flow']
+    assert ran_again(ran, tmp_path, '--calibration.clips', '9') == []
+    assert {path: path.read_text() for path in (tmp_path / 'stages').iterdir()} == notes
 
 
 def test_only_a_checkpoint_of_the_same_settings_is_continued(tmp_path, monkeypatch, stages):
