@@ -58,6 +58,7 @@ from offline_training.data.base import (
     read_image,
 )
 from offline_training.learning.memory import keep_freed_memory
+from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import StorageError, write_bytes, write_json, write_tensors
 from offline_training.measures.segmentation import VOID_PROTOCOLS, VoidProtocol
@@ -98,28 +99,28 @@ def train(
         'weights': weights.name,
         'config': config.name,
     }
-    with context.progress() as bars:
-        if victim is None:
-            training = AutoencoderTraining(watched, frames, val, attack, folder / 'attacker.pt')
-            attacker = training.run(bars)
-            record['history'] = _plain(training.history)
-            if not training.keeps_psnr:
-                context.console.print(
-                    f'warning: no attacker kept {attack.psnr:g} dB on val; the one with the '
-                    'highest PSNR was written. Give more --steps, or a larger --width.'
-                )
-        else:
-            attacker, hardened, rows = train_alternately(
-                watched, frames, val, attack, victim, folder, bars
+    session = Session(console=context.console, workers=config.workers)
+    if victim is None:
+        training = AutoencoderTraining(watched, frames, val, attack)
+        attacker = training.run(dataclasses.replace(session, checkpoint=folder / 'attacker.pt'))
+        record['history'] = _plain(training.history)
+        if not training.keeps_psnr:
+            context.console.print(
+                f'warning: no attacker kept {attack.psnr:g} dB on val; the one with the '
+                'highest PSNR was written. Give more --steps, or a larger --width.'
             )
-            record |= {'victim': dataclasses.asdict(victim), 'rounds': _plain(rows)}
-            if short := [row for row in rows if row['psnr'] < attack.psnr]:
-                reached = ', '.join(f'{row["psnr"]:.2f} in round {row["round"]}' for row in short)
-                context.console.print(
-                    f'warning: attackers did not keep {attack.psnr:g} dB on val ({reached}). Give '
-                    'more --steps, or a larger --width.'
-                )
-            write_tensors(output / 'victim.safetensors', hardened.state_dict())
+    else:
+        attacker, hardened, rows = train_alternately(
+            watched, frames, val, attack, victim, folder, session
+        )
+        record |= {'victim': dataclasses.asdict(victim), 'rounds': _plain(rows)}
+        if short := [row for row in rows if row['psnr'] < attack.psnr]:
+            reached = ', '.join(f'{row["psnr"]:.2f} in round {row["round"]}' for row in short)
+            context.console.print(
+                f'warning: attackers did not keep {attack.psnr:g} dB on val ({reached}). Give '
+                'more --steps, or a larger --width.'
+            )
+        write_tensors(output / 'victim.safetensors', hardened.state_dict())
     attacker = in_color_order(attacker.cpu(), config.input.color_order)
     save_attacker(output / 'attacker.safetensors', attacker)
     export_attacker(output / 'attacker.onnx', attacker, config.input.height, config.input.width)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor
 
-from offline_training.data.base import DataError
+from offline_training.data.base import DataError, SegmentationSample
 from offline_training.data.classification import OPENERS, TorchvisionSet
 from offline_training.data.frames import Frames
 from offline_training.detectors.base import Detector
 from offline_training.detectors.logit_scores.logit_scores import MaxSoftmax
 from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis
 from offline_training.detectors.residual_flow.residual_flow import ResidualFlow
+from offline_training.learning.batches import DrawnBatches
+from offline_training.learning.schedule import Schedule
+from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import (
     StorageError,
@@ -41,6 +44,7 @@ from offline_training.learning.store import (
     write_json,
     write_tensors,
 )
+from offline_training.learning.training import Task, learn
 from offline_training.measures.pixel_curve import PixelCurve
 from offline_training.pipeline.context import choose_device
 from offline_training.segmentation.backbones.classifiers import (
@@ -69,25 +73,33 @@ COLUMNS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The first images of a set, uint8 (32, 32, 3), with labels of shape ()."""
+
+    dataset: TorchvisionSet
+    most: int | None
+
+    def __len__(self) -> int:
+        return min(self.most or len(self.dataset), len(self.dataset))
+
+    def __getitem__(self, index: int) -> SegmentationSample:
+        sample = self.dataset[index]
+        return SegmentationSample(sample.image, np.array(sample.label, np.uint8), sample.name)
+
+
 def read_frames(dataset: TorchvisionSet, most: int | None) -> Frames:
-    """Return images uint8 (32, 32, 3) and labels () of the first `most` samples."""
-    count = len(dataset) if most is None else min(most, len(dataset))
-    samples = [dataset[index] for index in range(count)]
-    return Frames(
-        [sample.image for sample in samples],
-        [np.array(sample.label, dtype=np.uint8) for sample in samples],
-    )
+    """Return the first `most` samples: images uint8 (32, 32, 3) and labels ()."""
+    return Frames.of(_Images(dataset, most))
 
 
-def augmented(images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
-    """Shift every image of (B, H, W, 3) by up to `PADDING` pixels, and mirror every other."""
-    padded = F.pad(images, (0, 0, PADDING, PADDING, PADDING, PADDING))
-    moved = []
-    for one in padded:
-        top, left, mirror = torch.randint(2 * PADDING + 1, (3,), generator=generator).tolist()
-        cut = one[top : top + images.shape[1], left : left + images.shape[2]]
-        moved.append(cut.flip(1) if flip and mirror % 2 else cut)
-    return torch.stack(moved)
+def augmented(image: NDArray[np.uint8], flip: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Shift an image (H, W, 3) by up to `PADDING` pixels, and mirror every other."""
+    rows, columns = image.shape[:2]
+    padded = np.pad(image, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)))
+    top, left, mirror = rng.integers(2 * PADDING + 1, size=3)
+    cut = padded[top : top + rows, left : left + columns]
+    return cut[:, ::-1] if flip and mirror % 2 else cut
 
 
 def train_classifier(
@@ -98,32 +110,36 @@ def train_classifier(
     batch_size: int,
     flip: bool,
     seed: int,
-    device: torch.device,
-    console: Console,
+    session: Session,
 ) -> None:
     """Train by stochastic gradient descent with momentum and a cosine schedule.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.from_numpy(np.stack(frames.images))
-    labels = torch.from_numpy(np.stack(frames.labels)).long()
-    optimizer = torch.optim.SGD(
-        network.parameters(), PEAK_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
+
+    def draw(index: int, rng: np.random.Generator, _: float) -> tuple[Any, ...]:
+        image, label = frames[index]
+        return augmented(image, flip, rng), label
+
+    device = next(network.parameters()).device
+    learn(
+        Task(
+            'classifier',
+            network,
+            lambda images, labels: F.cross_entropy(network(normalize(images)), labels.long()),
+            DrawnBatches(len(frames), draw, batch_size, seed, device, session),
+            torch.optim.SGD(
+                network.parameters(), PEAK_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
+            ),
+            epochs,
+            'take another --seed or a larger --batch-size',
+            seed,
+            Schedule('cosine'),
+            mixed=True,
+        ),
+        session,
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    network.train()
-    for epoch in track(range(epochs), 'training the classifier', console=console):
-        for chosen in torch.randperm(len(images), generator=generator).split(batch_size):
-            batch = augmented(images[chosen], flip, generator).to(device)
-            loss = F.cross_entropy(network(normalize(batch)), labels[chosen].to(device))
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f'the classifier diverged in epoch {epoch}')
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        schedule.step()
 
 
 def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -164,8 +180,7 @@ def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any
             options.batch_size,
             options.inside != 'svhn',
             options.seed,
-            device,
-            console,
+            Session(options.output / 'classifier.pt', console=console),
         )
         write_tensors(weights, network.state_dict())
         trained.record(files=[weights])

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from offline_training.attacks.attack_damage import Answers, answers
 from offline_training.attacks.autoencoder_training import (
     AttackSettings,
     AutoencoderTraining,
-    batch_indices,
     refuse_other_origin,
     state_hash,
     victim_loss,
@@ -30,7 +26,10 @@ from offline_training.attacks.autoencoder_training import (
 )
 from offline_training.attacks.malicious_autoencoder import MaliciousAutoencoder
 from offline_training.data.frames import Frames
+from offline_training.learning.batches import DrawnBatches
+from offline_training.learning.session import Session
 from offline_training.learning.store import StorageError, read_checkpoint, write_checkpoint
+from offline_training.learning.training import Task, learn
 from offline_training.watched.base import Watched
 
 
@@ -73,47 +72,61 @@ def harden(
     attack: AttackSettings,
     settings: VictimSettings,
     seed: int,
-    on_step: Callable[[], object] = lambda: None,
+    session: Session,
 ) -> float:
     """Train `victim` (see `trainable_copy`) on attacked and clean frames; return the mean loss.
 
-    The attacker stays as it is. Batches are drawn from `seed`, as large as the attack's.
+    The attacker stays as it is. Batches are as large as the attack's.
+
+    Raises:
+        FloatingPointError: the loss is no longer a number.
     """
     device = victim.device
-    wanted = [p for p in victim.network.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(wanted, settings.learning_rate)
-    weights: Tensor | None = None
-    losses = []
-    for step in range(settings.steps):
-        chosen = batch_indices(len(train.images), attack.batch_size, step, seed)
-        images = torch.from_numpy(np.stack([train.images[i] for i in chosen])).float().to(device)
-        labels = torch.from_numpy(np.stack([train.labels[i] for i in chosen])).long().to(device)
+    with torch.no_grad():
+        outputs = victim(torch.from_numpy(train[0][0])[None].to(device)).shape[1]
+    weights = victim_weights(train.labels, victim.num_classes, outputs).to(device)
+
+    def loss(images: Tensor, labels: Tensor) -> Tensor:
+        clean = images.float()
         with torch.no_grad():
-            attacked = attacker(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        loss = torch.zeros((), device=device)
+            attacked = attacker(clean.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        value = torch.zeros((), device=device)
         for shown, share in (
             (attacked, 1 - settings.clean_share),
-            (images, settings.clean_share),
+            (clean, settings.clean_share),
         ):
-            if share == 0:
-                continue
-            logits = victim(shown)
-            if weights is None:
-                weights = victim_weights(
-                    list(train.labels), victim.num_classes, logits.shape[1]
-                ).to(device)
-            loss = loss + share * victim_loss(logits, labels, weights, victim.num_classes)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the victim's loss became {loss.item()} at step {step}; lower its learning rate "
-                'and start again'
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        on_step()
-    return float(np.mean(losses))
+            if share > 0:
+                answer = victim(shown)
+                value = value + share * victim_loss(
+                    answer, labels.long(), weights, victim.num_classes
+                )
+        return value
+
+    learned = learn(
+        Task(
+            'victim',
+            victim,
+            loss,
+            DrawnBatches(
+                len(train),
+                lambda index, rng, progress: train[index],
+                attack.batch_size,
+                seed,
+                device,
+                session,
+                settings.steps,
+            ),
+            torch.optim.Adam(
+                [p for p in victim.network.parameters() if p.requires_grad],
+                settings.learning_rate,
+            ),
+            1,
+            "lower the victim's learning rate",
+            seed,
+        ),
+        session,
+    )
+    return float(learned.history[-1]['loss'])
 
 
 def train_alternately(
@@ -123,7 +136,7 @@ def train_alternately(
     attack: AttackSettings,
     settings: VictimSettings,
     folder: Path,
-    bars: Progress,
+    session: Session,
 ) -> tuple[MaliciousAutoencoder, nn.Module, list[dict[str, Any]]]:
     """Train a new attacker and then the victim, round after round, and one last attacker.
 
@@ -154,14 +167,11 @@ def train_alternately(
                 f'least {len(rows)}, or delete {folder} to start anew'
             )
         victim.network.load_state_dict(state['victim'])
-    bar = bars.add_task(
-        'victim', total=settings.rounds * settings.steps, completed=len(rows) * settings.steps
-    )
     while True:
         number = len(rows)
         victim.network.requires_grad_(False)
-        training = AutoencoderTraining(victim, train, val, attack, folder / f'attacker{number}.pt')
-        attacker = training.run(bars)
+        training = AutoencoderTraining(victim, train, val, attack)
+        attacker = training.run(replace(session, checkpoint=folder / f'attacker{number}.pt'))
         attacked = _answers(victim, val, attacker)
         row: dict[str, Any] = {
             'round': number,
@@ -179,10 +189,10 @@ def train_alternately(
             attack,
             settings,
             attack.seed + number,
-            lambda: bars.advance(bar),
+            replace(session, checkpoint=folder / f'victim{number}.pt'),
         )
         row['hardened'] = _answers(victim, val, attacker).matrix.miou('void_ignored')
-        bars.console.print(
+        session.console.print(
             f'round {number}: val mIoU clean {100 * row["clean"]:.2f}, attacked '
             f'{100 * row["attacked"]:.2f} at PSNR {row["psnr"]:.2f} dB, hardened '
             f'{100 * row["hardened"]:.2f}'
@@ -199,5 +209,4 @@ def train_alternately(
 
 
 def _answers(victim: Watched, val: Frames, attacker: nn.Module | None = None) -> Answers:
-    samples = zip(val.images, val.labels, strict=True)
-    return answers(victim, samples, attacker)
+    return answers(victim, val, attacker)

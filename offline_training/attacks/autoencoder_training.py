@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from offline_training.attacks.attack_damage import answers
@@ -34,7 +32,11 @@ from offline_training.attacks.malicious_autoencoder import (
 )
 from offline_training.data.base import VOID
 from offline_training.data.frames import Frames
-from offline_training.learning.store import StorageError, read_checkpoint, write_checkpoint
+from offline_training.learning.batches import DrawnBatches
+from offline_training.learning.schedule import Schedule
+from offline_training.learning.session import Session
+from offline_training.learning.store import StorageError
+from offline_training.learning.training import Row, Task, learn
 from offline_training.segmentation.class_weights import class_weights
 from offline_training.watched.base import Watched
 
@@ -50,6 +52,8 @@ AIM_RATE = 0.5
 """How much of what they lack (or have too much) is added to what training aims at."""
 START_IMAGES = 16
 """How many images the principal components are taken from."""
+HIGHEST_PSNR = 1000.0
+"""In dB, above that of any attacker that changes something."""
 VALIDATION_FRAMES = 50
 """At most so many evenly spaced frames are validated on: neighbours in a drive are near copies."""
 
@@ -79,7 +83,7 @@ class AttackSettings:
             raise ValueError(f'learning_rate is {self.learning_rate} but must be above 0')
 
 
-def victim_weights(labels: list[NDArray[np.uint8]], num_classes: int, outputs: int) -> Tensor:
+def victim_weights(labels: Iterable[NDArray[np.uint8]], num_classes: int, outputs: int) -> Tensor:
     """Return the ENet weights (outputs,) of the classes; outputs that are void have weight 0."""
     known = (np.where(part < num_classes, part, VOID).astype(np.uint8) for part in labels)
     return torch.from_numpy(class_weights(known, outputs, 'enet', ENET_OFFSET))
@@ -109,155 +113,135 @@ def constrained_loss(
 class AutoencoderTraining:
     """One training of an attacker; `run` may be interrupted and called again.
 
-    The watched network is only asked: evaluation mode, no gradients in its parameters. A random
-    draw depends on seed and step alone, so a resumed training ends where the uninterrupted one
-    does.
-
-    Raises:
-        StorageError: the checkpoint was written with other settings or for another network.
+    The watched network is only asked: evaluation mode, no gradients in its parameters.
     """
 
     def __init__(
-        self,
-        watched: Watched,
-        train: Frames,
-        val: Frames,
-        settings: AttackSettings,
-        checkpoint: Path | None = None,
+        self, watched: Watched, train: Frames, val: Frames, settings: AttackSettings
     ) -> None:
-        self.watched, self.train, self.val = watched, train, val
-        self.settings, self.checkpoint = settings, checkpoint
-        self.origin = {'settings': dataclasses.asdict(settings), 'network': state_hash(watched)}
+        self.watched, self.train, self.val, self.settings = watched, train, val, settings
         device = watched.device
         # Its random weights are replaced at once; nobody's random numbers shall move for them.
         with torch.random.fork_rng(devices=[]):
             self.attacker = MaliciousAutoencoder(settings.width).to(device)
-        spread = np.stack(train.images[:: max(1, len(train.images) // START_IMAGES)])
-        self.attacker.start_from_principal_components(_channels_first(spread).to(device))
-        # A stealthy attacker differs from the start by less, so it must walk in smaller steps.
-        self.peak_rate = settings.learning_rate * squared_change_at(settings.psnr) ** 0.5 / 255
-        self.optimizer = torch.optim.Adam(self.attacker.parameters(), self.peak_rate)
+        spread = train.images[:: max(1, len(train) // START_IMAGES)]
+        self.attacker.start_from_principal_components(
+            _channels_first(torch.from_numpy(np.stack(spread))).to(device)
+        )
         with torch.no_grad():
-            outputs = watched(torch.from_numpy(train.images[0])[None].to(device)).shape[1]
-        self.weights = victim_weights(list(train.labels), watched.num_classes, outputs).to(device)
-        self.step, self.multiplier, self.aim = 0, 0.0, settings.psnr + MARGIN_DB
-        self.best: dict[str, Tensor] | None = None
-        self.history: list[dict[str, float]] = []
+            outputs = watched(torch.from_numpy(train[0][0])[None].to(device)).shape[1]
+        self.weights = victim_weights(train.labels, watched.num_classes, outputs).to(device)
+        self.constraint = _Constraint(
+            settings.psnr,
+            {'settings': dataclasses.asdict(settings), 'network': state_hash(watched)},
+        )
+        self.history: list[Row] = []
         """One row per validation: step, miou (0..1), psnr, mean_psnr, loss, multiplier."""
-        if checkpoint is not None and (state := read_checkpoint(checkpoint)) is not None:
-            refuse_other_origin(checkpoint, state, self.origin)
-            self._restore(state)
 
-    def run(self, bars: Progress) -> MaliciousAutoencoder:
+    def run(self, session: Session) -> MaliciousAutoencoder:
         """Train to the end and return the best attacker, frozen, for the network's colour order.
 
         The best is the one with the lowest validation mIoU among those that keep the PSNR, or, if
         none does, the one with the highest PSNR.
+
+        Raises:
+            StorageError: the checkpoint was written with other settings or for another network.
+            FloatingPointError: the loss is no longer a number.
         """
-        settings = self.settings
-        bar = bars.add_task('attacker', total=settings.steps, completed=self.step)
-        losses: list[float] = []
-        while self.step < settings.steps:
-            losses.append(self._train_step())
-            bars.update(bar, completed=self.step)
-            if self.step % settings.validate_every == 0 or self.step == settings.steps:
-                self._validate(float(np.mean(losses)))
-                losses = []
-                row = self.history[-1]
-                bars.console.print(
-                    f'attacker: step {self.step}, val mIoU {100 * row["miou"]:.2f} at PSNR '
-                    f'{row["psnr"]:.2f} dB (wanted {settings.psnr:g})'
-                )
-                self._save()
-        assert self.best is not None
-        self.optimizer.zero_grad(set_to_none=True)
-        self.attacker.load_state_dict(self.best)
-        return self.attacker.eval().requires_grad_(False)
+        settings, self.constraint.checkpoint = self.settings, session.checkpoint
+        # A stealthy attacker differs from the start by less, so it must walk in smaller steps.
+        peak = settings.learning_rate * squared_change_at(settings.psnr) ** 0.5 / 255
+        learned = learn(
+            Task(
+                'attacker',
+                self.attacker,
+                self._loss,
+                DrawnBatches(
+                    len(self.train),
+                    lambda index, rng, progress: self.train[index],
+                    settings.batch_size,
+                    settings.seed,
+                    self.watched.device,
+                    session,
+                    settings.validate_every,
+                    settings.steps,
+                ),
+                torch.optim.Adam(self.attacker.parameters(), peak),
+                -(-settings.steps // settings.validate_every),
+                "lower the attacker's learning rate",
+                settings.seed,
+                Schedule('cosine', floor=0.01),
+                validate=self._validate,
+                report=self._report,
+                memory=self.constraint,
+            ),
+            session,
+        )
+        self.history = learned.history
+        return self.attacker.requires_grad_(False)
 
     @property
     def keeps_psnr(self) -> bool:
         """Whether the best attacker so far reaches the wanted PSNR on the validation frames."""
         return any(row['psnr'] >= self.settings.psnr for row in self.history)
 
-    def _train_step(self) -> float:
-        settings, device = self.settings, self.watched.device
-        for group in self.optimizer.param_groups:
-            group['lr'] = self.peak_rate * _cosine(self.step / settings.steps)
-        chosen = batch_indices(
-            len(self.train.images), settings.batch_size, self.step, settings.seed
-        )
-        images = _channels_first(np.stack([self.train.images[i] for i in chosen])).to(device)
-        labels = torch.from_numpy(np.stack([self.train.labels[i] for i in chosen])).long()
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        images = _channels_first(images)
         attacked = self.attacker(images)
         cross_entropy = victim_loss(
             channels_first(self.watched)(attacked),
-            labels.to(device),
+            labels.long(),
             self.weights,
             self.watched.num_classes,
         )
-        loss, self.multiplier = constrained_loss(
+        loss, self.constraint.multiplier = constrained_loss(
             cross_entropy,
             squared_change(attacked, images).mean(),
-            squared_change_at(self.aim),
-            self.multiplier,
+            squared_change_at(self.constraint.aim),
+            self.constraint.multiplier,
         )
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f'the loss of the attacker became {loss.item()} at step {self.step}; lower its '
-                'learning rate and start again'
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        self.step += 1
-        return loss.item()
+        return loss
 
-    def _validate(self, loss: float) -> None:
-        spacing = -(-len(self.val.images) // VALIDATION_FRAMES)
-        samples = zip(self.val.images[::spacing], self.val.labels[::spacing], strict=True)
-        after = answers(self.watched, samples, self.attacker)
-        row = {
-            'step': self.step,
-            'loss': loss,
-            'multiplier': self.multiplier,
-            'miou': after.matrix.miou('void_ignored'),
+    def _validate(self, attacker: nn.Module) -> dict[str, float]:
+        spacing = -(-len(self.val) // VALIDATION_FRAMES)
+        after = answers(self.watched, self.val.subset(range(0, len(self.val), spacing)), attacker)
+        miou, wanted = after.matrix.miou('void_ignored'), self.settings.psnr
+        # Frames of another drive are brighter or darker and change by more or less.
+        self.constraint.follow(after.psnr)
+        return {
+            'multiplier': self.constraint.multiplier,
+            'miou': miou,
             'psnr': after.psnr,
             'mean_psnr': after.mean_psnr,
+            # Any attacker that keeps the PSNR is better than one that does not.
+            'score': HIGHEST_PSNR + 1 - miou if after.psnr >= wanted else after.psnr,
         }
-        if all(self._rank(row) > self._rank(other) for other in self.history):
-            state = self.attacker.state_dict()
-            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
-        self.history.append(row)
-        # Frames of another drive are brighter or darker and change by more or less.
-        lacking = self.settings.psnr + MARGIN_DB - row['psnr']
-        self.aim = max(self.settings.psnr, self.aim + AIM_RATE * lacking)
 
-    def _rank(self, row: dict[str, float]) -> tuple[bool, float]:
-        kept = row['psnr'] >= self.settings.psnr
-        return kept, -row['miou'] if kept else row['psnr']
-
-    def _save(self) -> None:
-        if self.checkpoint is None:
-            return
-        write_checkpoint(
-            self.checkpoint,
-            {
-                **self.origin,
-                'attacker': self.attacker.state_dict(),
-                'optimizer': self.optimizer.state_dict(),
-                'best': self.best,
-                'step': self.step,
-                'multiplier': self.multiplier,
-                'aim': self.aim,
-                'history': self.history,
-            },
+    def _report(self, row: Row) -> str:
+        return (
+            f'attacker: step {row["step"]}, val mIoU {100 * row["miou"]:.2f} at PSNR '
+            f'{row["psnr"]:.2f} dB (wanted {self.settings.psnr:g})'
         )
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.attacker.load_state_dict(state['attacker'])
-        self.optimizer.load_state_dict(state['optimizer'])
-        for name in ('best', 'step', 'multiplier', 'aim', 'history'):
-            setattr(self, name, state[name])
+
+class _Constraint:
+    """What holds the PSNR, from step to step: the multiplier and the PSNR that is aimed at."""
+
+    def __init__(self, psnr: float, origin: Mapping[str, Any]) -> None:
+        self.multiplier, self.psnr, self.aim, self.origin = 0.0, psnr, psnr + MARGIN_DB, origin
+        self.checkpoint: Path | None = None
+
+    def follow(self, reached: float) -> None:
+        """Aim higher where the validation frames lack something, lower where they have plenty."""
+        lacking = self.psnr + MARGIN_DB - reached
+        self.aim = max(self.psnr, self.aim + AIM_RATE * lacking)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**self.origin, 'multiplier': self.multiplier, 'aim': self.aim}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        refuse_other_origin(self.checkpoint, state, self.origin)
+        self.multiplier, self.aim = state['multiplier'], state['aim']
 
 
 def state_hash(module: nn.Module) -> str:
@@ -270,7 +254,7 @@ def state_hash(module: nn.Module) -> str:
 
 
 def refuse_other_origin(
-    checkpoint: Path, state: Mapping[str, Any], origin: Mapping[str, Any]
+    checkpoint: Path | None, state: Mapping[str, Any], origin: Mapping[str, Any]
 ) -> None:
     """Raise StorageError unless `state` was written with the settings and network of `origin`."""
     if state.get('settings') != origin['settings']:
@@ -285,18 +269,5 @@ def refuse_other_origin(
         )
 
 
-def batch_indices(count: int, batch_size: int, step: int, seed: int) -> NDArray[np.int64]:
-    """Return which of `count` images make the batch of `step`: each once per epoch, shuffled."""
-    size = min(batch_size, count)
-    epoch, place = divmod(step, count // size)
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    return np.asarray(order[place * size : (place + 1) * size])
-
-
-def _channels_first(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float()
-
-
-def _cosine(progress: float) -> float:
-    """Return the multiple of the learning rate at `progress` in 0..1: 1 falling to 0.01."""
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2
+def _channels_first(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2).float()

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
@@ -33,6 +32,7 @@ from offline_training.attacks.universal import (
 )
 from offline_training.compare.experiment import Experiment
 from offline_training.compare.source import Source
+from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from ros2_ood_monitor.bundle.store import Entry
 
@@ -136,11 +136,11 @@ def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
                 victim.train.frames(),
                 victim.val.frames(),
                 asked,
-                path.with_suffix('.pt'),
             )
             console = Console(stderr=True)
             # A frame is waiting under the bar of its source: two bars at once would overwrite.
-            trained = training.run(Progress(console=console, disable=True))
+            session = Session(path.with_suffix('.pt'), console=console, bars=False)
+            trained = training.run(session)
             if not training.keeps_psnr:
                 console.print(
                     f'warning: {victim.name} does not keep {psnr:g} dB on val; give it more steps'

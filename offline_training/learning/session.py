@@ -18,6 +18,8 @@ class Session:
     """Processes that prepare batches; 0 = the training's own, None = as the machine is."""
     console: Console = field(default_factory=lambda: Console(stderr=True))
     """Where progress is shown, if it is a terminal, and figures are printed."""
+    bars: bool = True
+    """Whether to show progress; not where another bar is shown."""
     log_dir: Path | None = None
     """Folder for TensorBoard; None = no metrics are logged."""
 

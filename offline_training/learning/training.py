@@ -161,7 +161,7 @@ class _Run:
     def to_the_end(self) -> Learned:
         task, at = self.task, self.at
         bars = progress(self.session.console)
-        bars.disable = not bars.console.is_terminal or ranks.rank() > 0
+        bars.disable = not (self.session.bars and bars.console.is_terminal and ranks.rank() == 0)
         with bars, self.log, deferred_interrupt() as interrupted:
             bar = bars.add_task(task.name, total=1.0)
             if task.validate_untrained and at.step == 0:
@@ -293,11 +293,12 @@ class _Run:
 
     def _parts(self) -> dict[str, Stateful]:
         parts: dict[str, Any] = {
+            # First, for it may refuse a checkpoint of another origin.
+            'memory': self.task.memory,
             'network': self.network,
             'optimizer': self.task.optimizer,
             'scaler': self.scaler,
             'average': self.average,
-            'memory': self.task.memory,
         }
         return {name: part for name, part in parts.items() if part is not None}
 

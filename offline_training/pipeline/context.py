@@ -159,7 +159,7 @@ class Context:
             self.output_dir / 'checkpoints' / f'{stage}.pt',
             self.config.workers,
             self.console,
-            self.log_dir,
+            log_dir=self.log_dir,
         )
 
     def progress(self) -> Progress:

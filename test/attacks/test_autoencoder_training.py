@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import io
+import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from offline_training.attacks.alternate_training import (
@@ -23,13 +25,13 @@ from offline_training.attacks.attack_damage import answers, attack_image, damage
 from offline_training.attacks.autoencoder_training import (
     AttackSettings,
     AutoencoderTraining,
-    batch_indices,
     constrained_loss,
     victim_loss,
     victim_weights,
 )
 from offline_training.attacks.malicious_autoencoder import MaliciousAutoencoder
 from offline_training.data.frames import Frames
+from offline_training.learning.session import Session
 from offline_training.learning.store import StorageError
 from offline_training.segmentation.backbones.base import Backbone
 from offline_training.watched.base import Watched
@@ -90,8 +92,8 @@ def watched() -> Watched:
     return Watched(network, normalize, CLASSES)
 
 
-def bars() -> Progress:
-    return Progress(console=Console(file=io.StringIO()))
+def session(checkpoint: Path | None = None) -> Session:
+    return Session(checkpoint, 0, Console(file=io.StringIO()))
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -127,7 +129,7 @@ def test_the_wanted_psnr_is_kept_and_the_victim_misled(watched, psnr):
     train, val = scenes(24, 0), scenes(8, 1)
     attack = AttackSettings(psnr=psnr, steps=100, validate_every=10)
     training = AutoencoderTraining(watched, train, val, attack)
-    attacker = training.run(bars())
+    attacker = training.run(session())
     after = answers(watched, zip(val.images, val.labels, strict=True), attacker)
     assert training.keeps_psnr
     assert after.psnr >= psnr
@@ -141,7 +143,7 @@ def test_the_wanted_psnr_is_kept_and_the_victim_misled(watched, psnr):
 
 def test_the_victim_is_only_asked(watched):
     before, random_state = state(watched), torch.get_rng_state()
-    AutoencoderTraining(watched, scenes(8, 0), scenes(2, 1), ATTACK).run(bars())
+    AutoencoderTraining(watched, scenes(8, 0), scenes(2, 1), ATTACK).run(session())
     assert same(before, state(watched))
     assert all(parameter.grad is None for parameter in watched.parameters())
     assert not any(parameter.requires_grad for parameter in watched.parameters())
@@ -151,7 +153,7 @@ def test_the_victim_is_only_asked(watched):
 
 def test_the_best_attacker_is_the_worst_for_the_victim_that_keeps_the_psnr(watched):
     training = AutoencoderTraining(watched, scenes(24, 0), scenes(8, 1), ATTACK)
-    training.run(bars())
+    training.run(session())
     kept = [row for row in training.history if row['psnr'] >= ATTACK.psnr]
     after = miou(watched, scenes(8, 1), training.attacker)
     assert after == pytest.approx(min(row['miou'] for row in kept))
@@ -161,41 +163,43 @@ def test_an_unreachable_psnr_gives_the_closest(watched):
     """A code of one channel cannot copy colours, so 60 dB is out of reach."""
     attack = AttackSettings(psnr=60.0, steps=6, validate_every=2, width=1)
     training = AutoencoderTraining(watched, scenes(8, 0), scenes(2, 1), attack)
-    attacker = training.run(bars())
+    attacker = training.run(session())
     assert not training.keeps_psnr
     val = scenes(2, 1)
     after = answers(watched, zip(val.images, val.labels, strict=True), attacker)
     assert after.psnr == pytest.approx(max(row['psnr'] for row in training.history))
 
 
-def test_an_interrupted_training_ends_where_the_whole_one_does(watched, tmp_path, monkeypatch):
+def test_an_interrupted_training_ends_where_the_whole_one_does(watched, tmp_path):
     train, val = scenes(9, 0), scenes(2, 1)
     whole = AutoencoderTraining(watched, train, val, ATTACK)
-    expected = state(whole.run(bars()))
+    expected = state(whole.run(session()))
+
+    class CtrlC(Frames):
+        left = 170
+
+        def __getitem__(self, index):
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().__getitem__(index)
 
     path = tmp_path / 'attacker.pt'
-    step = AutoencoderTraining._train_step
-
-    def power_cut(self):
-        if self.step == 37:
-            raise KeyboardInterrupt
-        return step(self)
-
-    monkeypatch.setattr(AutoencoderTraining, '_train_step', power_cut)
+    broken = AutoencoderTraining(watched, CtrlC(train.images, train.labels), val, ATTACK)
     with pytest.raises(KeyboardInterrupt):
-        AutoencoderTraining(watched, train, val, ATTACK, path).run(bars())
-    monkeypatch.setattr(AutoencoderTraining, '_train_step', step)
-    resumed = AutoencoderTraining(watched, train, val, ATTACK, path)
-    assert resumed.step == 30
-    assert same(expected, state(resumed.run(bars())))
+        broken.run(session(path))
+    assert 30 < torch.load(path, weights_only=True)['position']['step'] < 45
+    resumed = AutoencoderTraining(watched, train, val, ATTACK)
+    assert same(expected, state(resumed.run(session(path))))
     assert [row['miou'] for row in resumed.history] == [row['miou'] for row in whole.history]
+    assert [row['step'] for row in resumed.history] == [15, 30, 45, 60]
     # A finished training is read, not repeated.
-    monkeypatch.setattr(AutoencoderTraining, '_train_step', power_cut)
-    finished = AutoencoderTraining(watched, train, val, ATTACK, path)
-    assert same(expected, state(finished.run(bars())))
-    other = AttackSettings(**{**vars(ATTACK), 'psnr': 21.0})
-    with pytest.raises(StorageError, match='other settings'):
-        AutoencoderTraining(watched, train, val, other, path)
+    finished = AutoencoderTraining(watched, train, val, ATTACK)
+    finished._loss = lambda *_: pytest.fail('trained again')
+    assert same(expected, state(finished.run(session(path))))
+    other = AttackSettings(**{**vars(ATTACK), 'psnr': 21.0, 'width': 4})
+    with pytest.raises(StorageError, match=r'attacker\.pt was written with other settings'):
+        AutoencoderTraining(watched, train, val, other).run(session(path))
 
 
 def test_the_constraint_finds_the_constrained_optimum():
@@ -250,22 +254,6 @@ def test_rare_classes_weigh_more_and_void_nothing():
     assert weights[2] == 0
 
 
-@pytest.mark.parametrize(('count', 'size'), [(10, 3), (3, 8), (1, 1)])
-def test_an_epoch_shows_every_image_at_most_once(count, size):
-    per_epoch = count // min(size, count)
-    epochs = [
-        np.concatenate(
-            [batch_indices(count, size, epoch * per_epoch + i, 1) for i in range(per_epoch)]
-        )
-        for epoch in range(3)
-    ]
-    for drawn in epochs:
-        assert len(set(drawn.tolist())) == len(drawn) == per_epoch * min(size, count)
-    if count == 10:
-        assert not np.array_equal(epochs[0], epochs[1])
-        assert not np.array_equal(batch_indices(10, 10, 0, 1), batch_indices(10, 10, 0, 2))
-
-
 def test_answers_are_counted_at_label_size_and_images_rounded(watched):
     frames = scenes(2, 3)
     double = [np.kron(labels, np.ones((2, 2), np.uint8)) for labels in frames.labels]
@@ -303,12 +291,12 @@ def test_the_report_states_the_fall_and_both_psnr(watched):
 def test_a_victim_that_learns_resists_and_the_watched_one_stays(watched):
     train, val = scenes(24, 0), scenes(8, 1)
     attack = AttackSettings(psnr=24.0, steps=60, validate_every=20)
-    attacker = AutoencoderTraining(watched, train, val, attack).run(bars())
+    attacker = AutoencoderTraining(watched, train, val, attack).run(session())
     watched_before, attacker_before = state(watched), state(attacker)
     victim = trainable_copy(watched)
     statistics = {k: v for k, v in state(victim).items() if 'running' in k or 'tracked' in k}
     attacked = miou(watched, val, attacker)
-    harden(victim, attacker, train, attack, VictimSettings(1, 80, 5e-3), 0)
+    harden(victim, attacker, train, attack, VictimSettings(1, 80, 5e-3), 0, session())
     assert miou(victim, val, attacker) > attacked + 0.3
     assert miou(victim, val) > 0.8
     assert same(watched_before, state(watched))
@@ -325,7 +313,7 @@ def test_rounds_alternate_and_continue_after_an_interruption(watched, tmp_path, 
     before = state(watched)
 
     def rounds(folder):
-        return train_alternately(watched, train, val, attack, settings, folder, bars())
+        return train_alternately(watched, train, val, attack, settings, folder, session())
 
     attacker, hardened, rows = rounds(tmp_path / 'whole')
     assert [row['round'] for row in rows] == [0, 1, 2]

@@ -212,10 +212,18 @@ def test_it_finds_failures_of_a_network_that_is_attacked():
     assert curve.auroc() > 0.8
 
 
+def all_drawn(frames: Frames, training: Training, seed: int) -> list[torch.Tensor]:
+    drawn = [
+        draw(frames, training, index, np.random.default_rng((seed, index)), 0.0)
+        for index in range(len(frames))
+    ]
+    return [torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)]
+
+
 def test_pasted_objects_teach_the_unknown():
     watched, frames = watched_network(), normal_frames(8)
     still = Training(paste=1.0, crop=1.0, zoom=1.0, jitter=0.0)
-    images, _, pasted = draw(frames, np.arange(8), still, np.random.default_rng(9))
+    images, _, pasted = all_drawn(frames, still, 9)
     gain = {}
     for paste in (0.0, 1.0):
         settings = {'paste': paste, 'attack': None, 'jitter': 0.0, 'confidence': False, **QUICK}
@@ -288,9 +296,7 @@ def test_drawn_images_fit_the_network_and_follow_the_seed():
         )
     )
     training = Training(crop=0.5, paste=1.0)
-    first, second = (
-        draw(frames, np.arange(4), training, np.random.default_rng(5)) for _ in range(2)
-    )
+    first, second = (all_drawn(frames, training, 5) for _ in range(2))
     images, labels, pasted = first
     assert images.shape == (4, crop_side(50, 0.5), crop_side(70, 0.5), 3) == (4, 24, 32, 3)
     assert (

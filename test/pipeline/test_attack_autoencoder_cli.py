@@ -214,7 +214,7 @@ def test_resume_reads_what_is_done_and_refuses_another_aim(weights, tmp_path, mo
     assert attack(weights, tmp_path) == 0
     first = (tmp_path / 'attacker.safetensors').read_bytes()
     (tmp_path / 'attacker.safetensors').unlink()
-    monkeypatch.setattr(AutoencoderTraining, '_train_step', None)
+    monkeypatch.setattr(AutoencoderTraining, '_loss', None)
     assert attack(weights, tmp_path, '--resume') == 0
     assert (tmp_path / 'attacker.safetensors').read_bytes() == first
     capsys.readouterr()

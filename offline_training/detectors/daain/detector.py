@@ -147,7 +147,7 @@ class Daain(OnePassDetector):
         self.key = key
         self.scorer = self._build(key).to(device)
         self.history = self.scorer.fit(
-            samples, list(key.parts.values()), settings['epochs'], settings['seed']
+            samples, list(key.parts.values()), settings['epochs'], settings['seed'], session
         )
         return self
 

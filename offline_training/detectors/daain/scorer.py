@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from offline_training.detectors.daain.classifiers import Classifier
 from offline_training.detectors.daain.flows import Flow
 from offline_training.detectors.daain.training import FlowHistory, fit_flow
+from offline_training.learning.session import QUIET, Session
 
 LEAST_SPREAD = 0.1
 """Least standard deviation of an activation, relative to its layer's."""
@@ -49,7 +50,14 @@ class SampleScorer(nn.Module):
         score: Tensor = self.classifier(self.latent(sample))
         return score
 
-    def fit(self, samples: Tensor, parts: Sequence[slice], epochs: int, seed: int) -> FlowHistory:
+    def fit(
+        self,
+        samples: Tensor,
+        parts: Sequence[slice],
+        epochs: int,
+        seed: int,
+        session: Session = QUIET,
+    ) -> FlowHistory:
         """Learn from samples (N, points) of normal frames; `parts` are the points of each layer.
 
         Afterwards no parameter requires gradients.
@@ -57,7 +65,7 @@ class SampleScorer(nn.Module):
         self.mean.copy_(samples.mean(dim=0))
         self.scale.copy_(_scales(samples, parts))
         self.flow.requires_grad_(True)
-        history = fit_flow(self.flow, self.standardise(samples), epochs, seed)
+        history = fit_flow(self.flow, self.standardise(samples), epochs, seed, session)
         self.requires_grad_(False)
         self.classifier.fit(torch.cat([self.latent(s) for s in samples.split(EVALUATED)]))
         return history

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from offline_training.detectors.daain.flows import Flow
+from offline_training.learning.batches import TensorBatches
+from offline_training.learning.session import QUIET, Session
+from offline_training.learning.training import Task, learn
 
 LEARNING_RATE = 2e-4
 BETAS = (0.8, 0.8)
@@ -45,7 +47,9 @@ def gaussian_kl(z: Tensor) -> float:
     return float(divergence.mean())
 
 
-def fit_flow(flow: Flow, samples: Tensor, epochs: int, seed: int) -> FlowHistory:
+def fit_flow(
+    flow: Flow, samples: Tensor, epochs: int, seed: int, session: Session = QUIET
+) -> FlowHistory:
     """Train `flow` on standardised samples (N, K, h, w) and leave it at its best epoch.
 
     A fifth of the samples is held out; training stops when they no longer gain. The optimiser and
@@ -53,43 +57,40 @@ def fit_flow(flow: Flow, samples: Tensor, epochs: int, seed: int) -> FlowHistory
 
     Raises:
         ValueError: fewer than two samples.
+        FloatingPointError: the loss is no longer a number.
     """
     if len(samples) < 2:
         raise ValueError('daain needs at least two frames, better hundreds; give more')
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(samples), generator=generator)
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
     held_out = max(1, round(VALIDATION_SHARE * len(samples)))
     validation, train = samples[order[:held_out]], samples[order[held_out:]]
-    optimizer = torch.optim.Adam(
-        flow.parameters(), LEARNING_RATE, BETAS, EPS, weight_decay=WEIGHT_DECAY
+
+    def validate(_: nn.Module) -> dict[str, float]:
+        loss = negative_log_likelihood(flow, validation).item()
+        kl = gaussian_kl(flow(validation)[0])
+        return {'score': -loss, 'validation': loss, 'kl': kl}
+
+    learned = learn(
+        Task(
+            'daain',
+            flow,
+            lambda x: negative_log_likelihood(flow, x),
+            TensorBatches([train], BATCH, seed),
+            torch.optim.Adam(
+                flow.parameters(), LEARNING_RATE, BETAS, EPS, weight_decay=WEIGHT_DECAY
+            ),
+            epochs,
+            'give daain more frames or another seed',
+            seed,
+            clip=CLIP_NORM,
+            validate=validate,
+            # On few samples any training may be too much.
+            validate_untrained=True,
+            patience=PATIENCE,
+        ),
+        session,
     )
-    losses: list[float] = []
-    validations: list[float] = []
-    divergences: list[float] = []
-    # The untrained flow counts: on few samples any training may be too much.
-    best, best_loss, stale = copy.deepcopy(flow.state_dict()), _validate(flow, validation)[0], 0
-    for _ in range(epochs):
-        total = 0.0
-        for part in torch.randperm(len(train), generator=generator).split(BATCH):
-            loss = negative_log_likelihood(flow, train[part])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(flow.parameters(), CLIP_NORM)
-            optimizer.step()
-            total += loss.item() * len(part)
-        loss_now, divergence = _validate(flow, validation)
-        losses.append(total / len(train))
-        validations.append(loss_now)
-        divergences.append(divergence)
-        stale += 1
-        if loss_now < best_loss:
-            best, best_loss, stale = copy.deepcopy(flow.state_dict()), loss_now, 0
-        if stale == PATIENCE:
-            break
-    flow.load_state_dict(best)
-    return FlowHistory(tuple(losses), tuple(validations), tuple(divergences))
-
-
-def _validate(flow: Flow, samples: Tensor) -> tuple[float, float]:
-    with torch.no_grad():
-        return negative_log_likelihood(flow, samples).item(), gaussian_kl(flow(samples)[0])
+    rows = learned.history
+    return FlowHistory(
+        *(tuple(row[name] for row in rows) for name in ('loss', 'validation', 'kl'))
+    )

@@ -20,8 +20,7 @@ from offline_training.detectors.obsnet.obsnet_network import (
     SmallObserver,
     initialise,
 )
-from offline_training.detectors.obsnet.obsnet_training import Training, steps, train
-from offline_training.learning.fit_progress import fit_progress
+from offline_training.detectors.obsnet.obsnet_training import Training, train
 from offline_training.learning.session import QUIET, Session
 from offline_training.watched.base import Seen, Watched
 
@@ -91,19 +90,19 @@ class ObsNet(NetworkDetector):
         training = self.training_settings
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
-            observer = self.build(watched, *frames.labels[0].shape)
+            observer = self.build(watched, *frames[0][1].shape)
             initialise(
                 observer, watched.network if self.settings['pretrained'] else None, watched.device
             )
 
             def observe(pixels: Tensor) -> tuple[Tensor, Tensor]:
-                with torch.no_grad():
+                # The target answers as exactly as when it will be watched.
+                with torch.no_grad(), torch.autocast(watched.device.type, enabled=False):
                     seen = watched.look(pixels, self._features(observer))
                     offset, inputs = self._inputs(watched, seen, observer)
                 return offset + observer(*inputs), seen['logits']
 
-            with fit_progress(self.name, steps(frames, training)) as advance:
-                train(observer, observe, watched, frames, training, advance)
+            train(observer, observe, watched, frames, training, session)
         self.keep(observer)
         return self
 

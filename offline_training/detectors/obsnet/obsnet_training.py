@@ -5,9 +5,9 @@ Besnier et al., ICCV 2021, sections 3.2 and 4.1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,10 @@ from offline_training.attacks.gradient_sign import channels_first
 from offline_training.attacks.local_adversarial import LOCAL_ATTACKS, named_local_attack
 from offline_training.data.base import VOID
 from offline_training.data.frames import Frames
+from offline_training.learning.batches import DrawnBatches
+from offline_training.learning.schedule import WARM_COSINE
+from offline_training.learning.session import Session
+from offline_training.learning.training import Learned, Task, learn
 from offline_training.segmentation.augmentation import photometric, random_crop
 from offline_training.segmentation.config import AugmentationConfig
 from offline_training.synthesis.pasting import paste_objects
@@ -98,38 +102,25 @@ def variation(jitter: float) -> AugmentationConfig:
 
 
 def draw(
-    frames: Frames, chosen: NDArray[np.integer], training: Training, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw a batch: images uint8 (B, h, w, 3), labels int64 and pasted masks bool (B, h, w)."""
-    height, width = (crop_side(side, training.crop) for side in frames.labels[0].shape)
-    changed, truths, masks = [], [], []
+    frames: Frames, training: Training, index: int, rng: np.random.Generator, _: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+    """Draw an image uint8 (h, w, 3), its labels uint8 and where objects are pasted, (h, w)."""
+    image, truth = frames[index]
+    rows, columns = truth.shape
+    height, width = crop_side(rows, training.crop), crop_side(columns, training.crop)
     # Never smaller than the whole image, or a frame of padding would have to be explained.
-    smallest = max(height / frames.labels[0].shape[0], width / frames.labels[0].shape[1])
-    for index in chosen:
-        image, truth = random_crop(
-            frames.images[index],
-            frames.labels[index],
-            width,
-            height,
-            (smallest, max(smallest, training.zoom)),
-            rng,
-        )
-        if rng.random() < 0.5:
-            image, truth = image[:, ::-1], truth[:, ::-1]
-        mask = np.zeros(truth.shape, np.uint8)
-        if rng.random() < training.paste:
-            donor = frames.images[int(rng.integers(len(frames.images)))]
-            image, mask = paste_objects(rng, np.ascontiguousarray(image), donor)
-        if training.jitter:
-            image = photometric(np.ascontiguousarray(image), variation(training.jitter), rng)
-        changed.append(np.ascontiguousarray(image))
-        truths.append(np.ascontiguousarray(truth))
-        masks.append(mask > 0)
-    return (
-        torch.from_numpy(np.stack(changed)),
-        torch.from_numpy(np.stack(truths)).long(),
-        torch.from_numpy(np.stack(masks)),
-    )
+    smallest = max(height / rows, width / columns)
+    scale = (smallest, max(smallest, training.zoom))
+    image, truth = random_crop(image, truth, width, height, scale, rng)
+    if rng.random() < 0.5:
+        image, truth = image[:, ::-1], truth[:, ::-1]
+    mask = np.zeros(truth.shape, np.uint8)
+    if rng.random() < training.paste:
+        donor = frames[int(rng.integers(len(frames)))][0]
+        image, mask = paste_objects(rng, np.ascontiguousarray(image), donor)
+    if training.jitter:
+        image = photometric(np.ascontiguousarray(image), variation(training.jitter), rng)
+    return image, truth, mask > 0
 
 
 def crop_side(side: int, share: float) -> int:
@@ -176,61 +167,51 @@ def loss(
     return (each * counted).sum() / counted.sum().clamp_min(1)
 
 
-def steps(frames: Frames, training: Training) -> int:
-    """Return how many steps `train` takes."""
-    return max(1, len(frames.images) // training.batch_size) * training.epochs
-
-
 def train(
     observer: nn.Module,
     observe: Observe,
     watched: Watched,
     frames: Frames,
     training: Training,
-    advance: Callable[[], object],
-) -> None:
+    session: Session,
+) -> Learned:
     """Train `observer`, which `observe` calls, in place; the watched network is only asked.
-
-    `advance` is called after each step.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
-    rng = np.random.default_rng(training.seed)
-    generator = torch.Generator().manual_seed(training.seed)
+
+    def step(images: Tensor, truth: Tensor, pasted: Tensor) -> Tensor:
+        labels = truth.long()
+        with torch.autocast(watched.device.type, enabled=False):
+            pixels = attacked(watched, images, labels, training, torch.default_generator)
+        observed, logits = observe(pixels)
+        return loss(observed, logits.argmax(dim=1), labels, pasted, training)
+
     kind = {
         'adamw': lambda p: torch.optim.AdamW(p, training.learning_rate, weight_decay=1e-3),
         'sgd': lambda p: torch.optim.SGD(p, training.learning_rate),
     }[training.optimizer]
-    optimizer = kind(observer.parameters())
-    size = min(training.batch_size, len(frames.images))
-    total = steps(frames, training)
-    # The paper's steps down at epoch/2 and the end, as one smooth curve after a short warm-up.
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: (
-            min(1, (step + 1) / max(1, 0.03 * total))
-            * 0.5
-            * (1 + math.cos(math.pi * step / total))
+    return learn(
+        Task(
+            'obsnet',
+            observer,
+            step,
+            DrawnBatches(
+                len(frames),
+                partial(draw, frames, training),
+                training.batch_size,
+                training.seed,
+                watched.device,
+                session,
+            ),
+            kind(observer.parameters()),
+            training.epochs,
+            'lower learning_rate of obsnet',
+            training.seed,
+            # The paper's steps down at epoch/2 and the end, as one smooth curve.
+            WARM_COSINE,
+            mixed=True,
         ),
+        session,
     )
-    order = np.zeros(0, np.int64)
-    observer.train()
-    for _ in range(total):
-        if len(order) < size:
-            order = rng.permutation(len(frames.images))
-        chosen, order = order[:size], order[size:]
-        images, labels, pasted = (
-            part.to(watched.device) for part in draw(frames, chosen, training, rng)
-        )
-        pixels = attacked(watched, images, labels, training, generator)
-        observed, logits = observe(pixels)
-        value = loss(observed, logits.argmax(dim=1), labels, pasted, training)
-        if not torch.isfinite(value):
-            raise FloatingPointError('the observer of obsnet diverged; lower learning_rate')
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        schedule.step()
-        advance()
-    observer.eval()

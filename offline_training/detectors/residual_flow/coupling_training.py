@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
+from offline_training.learning.batches import Steps
+from offline_training.learning.session import QUIET, Session
+from offline_training.learning.training import Task, learn
 
 EVALUATE_EVERY = 20
 """Training steps between two looks at the held-out likelihood."""
@@ -37,7 +42,8 @@ def train_couplings(
     steps: int,
     learning_rate: float,
     batch_size: int,
-    generator: torch.Generator,
+    seed: int,
+    session: Session = QUIET,
 ) -> Tensor:
     """Maximise the likelihood of `train`; every class keeps the state that is best on `valid`.
 
@@ -48,35 +54,50 @@ def train_couplings(
     held_out, held_sizes = valid
     index = torch.arange(len(sizes), device=table.device)
     counted = torch.arange(len(held_out), device=table.device)[:, None] < held_sizes
+    learning = (sizes > 0) & (held_sizes > 0)
 
     def held_out_loss() -> Tensor:
-        with torch.no_grad():
-            loss = negative_log_likelihood(couplings, held_out) * counted
-        return loss.sum(dim=0) / held_sizes.clamp_min(1)
+        loss = negative_log_likelihood(couplings, held_out) * counted
+        return loss.sum(dim=0).detach() / held_sizes.clamp_min(1)
 
     first = held_out_loss()
     best, kept = first, [p.detach().clone() for p in couplings.parameters()]
-    learning = (sizes > 0) & (held_sizes > 0)
-    optimizer = torch.optim.Adam(couplings.parameters(), lr=learning_rate)
-    waited = 0
-    for step in range(1, steps + 1):
-        draw = torch.rand(batch_size, len(sizes), generator=generator).to(table.device)
+    progresses = 0
+
+    def loss() -> Tensor:
+        draw = torch.rand(batch_size, len(sizes)).to(table.device)
         row = (draw * sizes).long()
-        loss = negative_log_likelihood(couplings, table[row, index]).mean(dim=0)
-        optimizer.zero_grad()
-        loss[learning].sum().backward()
-        optimizer.step()
-        if step % EVALUATE_EVERY and step < steps:
-            continue
+        each = negative_log_likelihood(couplings, table[row, index]).mean(dim=0)
+        # A class that diverged keeps its best state; the others learn on.
+        return each.where(learning & each.isfinite(), 0).sum()
+
+    def keep_best(_: nn.Module) -> dict[str, float]:
+        nonlocal best, progresses
         now = held_out_loss()
         better = learning & (now < best)  # not where it diverged to NaN
         best = torch.where(better, now, best)
-        with torch.no_grad():
-            for old, new in zip(kept, couplings.parameters(), strict=True):
-                old[better] = new[better]
-        waited = 0 if better.any() else waited + 1
-        if waited == PATIENCE:
-            break
+        for old, new in zip(kept, couplings.parameters(), strict=True):
+            old[better] = new[better]
+        progresses += int(better.any())
+        return {'score': progresses}
+
+    if steps and learning.any():
+        learn(
+            Task(
+                'residual_flow',
+                couplings,
+                loss,
+                Steps(steps, EVALUATE_EVERY),
+                torch.optim.Adam(couplings.parameters(), lr=learning_rate),
+                -(-steps // EVALUATE_EVERY),
+                'lower learning_rate of residual_flow',
+                seed,
+                validate=keep_best,
+                patience=PATIENCE,
+            ),
+            # It takes seconds, and what each class keeps is not in a checkpoint.
+            replace(session, checkpoint=None),
+        )
     with torch.no_grad():
         for old, new in zip(kept, couplings.parameters(), strict=True):
             new.copy_(old)

@@ -106,7 +106,8 @@ class ResidualFlow(LayerDensities):
                 self.settings['steps'],
                 self.settings['learning_rate'],
                 self.settings['flow_batch'],
-                torch.Generator().manual_seed(self.settings['seed']),
+                self.settings['seed'],
+                session,
             )
         self._calibrate(watched, frames, held_out, valid)
         return self.requires_grad_(False)
