@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from offline_training.compare.run_detectors import run_digest, take_from_run
 from offline_training.compare.source import Source
 from offline_training.detectors import DETECTORS
 from offline_training.detectors.base import Detector, NotApplicableError
+from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import checkpoint_folder
 from ros2_ood_monitor.bundle.store import Entry
 
 
@@ -72,7 +75,10 @@ def fit_all(
             skipped = None
             try:
                 if not (run and take_from_run(name, detector, run, experiment.watched)):
-                    detector.fit(experiment.watched, train.frames())
+                    kept = checkpoint_folder(folder / 'checkpoints' / name, properties)
+                    session = Session(kept / 'fit.pt', console=console)
+                    detector.fit(experiment.watched, train.frames(), session)
+                    shutil.rmtree(kept)
                 detector.eval().save(path)
             except NotApplicableError as error:
                 skipped = str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ros2_ood_monitor.bundle.store import replace_file
+from ros2_ood_monitor.bundle.store import Entry, replace_file
 
 
 class StorageError(ValueError):
@@ -90,3 +91,12 @@ def load_plain(path: Path, remedy: str) -> Any:
         raise StorageError(
             f'{path} is damaged or holds more than tensors and plain values; {remedy}'
         ) from None
+
+
+def checkpoint_folder(folder: Path, properties: Mapping[str, Any]) -> Path:
+    """Return `folder` for the checkpoints of a training, emptied if they are of others."""
+    entry = Entry(folder, 'training', properties)
+    if entry.why_not() is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        entry.record()
+    return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import OrderedDict
 
 import cv2
@@ -168,6 +169,15 @@ def public_file(path, state):
         path,
     )
     return path
+
+
+def test_an_unreadable_public_checkpoint_gets_no_advice_to_unpickle_it(tmp_path):
+    path = tmp_path / 'mal.pt'
+    torch.save({'state_dict': {}, 'args': argparse.Namespace(lr=1)}, path)
+    with pytest.raises(StorageError, match='give the file of an attacker') as error:
+        load_attacker(path)
+    assert 'weights_only' not in str(error.value)
+    assert 'arbitrary' not in str(error.value)
 
 
 def test_of_the_public_checkpoint_only_the_attacker_is_read(tmp_path):

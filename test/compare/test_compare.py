@@ -2,20 +2,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
+from rich.progress import Progress
 from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from offline_training.compare import cost, measure_all, scoring
 from offline_training.compare.__main__ import main
-from offline_training.compare.scoring import RememberingWatched
+from offline_training.compare.fitting import Fitted
+from offline_training.compare.measuring import measure_pixels
+from offline_training.compare.scoring import RememberingWatched, score_source
 from offline_training.compare.source import Source, SourceFrame
 from offline_training.compare.sources import perturbed_source
+from offline_training.compare.stored_scores import StoredScores
+from offline_training.compare.truth import pixel_questions
 from offline_training.data.base import VOID
 from offline_training.detectors.larex.latent_density import LaREM
 from offline_training.detectors.logit_scores.logit_scores import MaxSoftmax
@@ -364,6 +370,48 @@ def test_damaged_scores_are_made_again(copied, data_root, work):
     assert compare(copied / 'compare.yaml', data_root, copied / 'out') == 0
     assert set(work) == {'score msp'}  # they come out as before, so nothing is measured again
     assert path.read_bytes() == before
+
+
+def test_an_interrupted_fit_continues_unless_its_settings_changed(
+    tmp_path, data_root, monkeypatch
+):
+    found = []
+
+    def power_cut(self, watched, frames, session):
+        found.append(session.checkpoint.exists())
+        session.checkpoint.write_text('half')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LaREM, 'fit', power_cut)
+    for feature in ('mean', 'mean', 'entropy'):
+        rows = {'row': {'detector': 'larem', 'feature': feature}}
+        config = write_config(tmp_path, detectors=rows)
+        assert compare(config, data_root, tmp_path / 'out') == 130
+    assert found == [False, True, False]
+
+
+def test_one_frame_at_a_time_is_held(tmp_path):
+    held, most = [], []
+
+    def read(index):
+        most.append(sum(each() is not None for each in held))
+        image = np.full((HEIGHT, WIDTH, 3), index, np.uint8)
+        frame = SourceFrame(str(index), image, image[..., 0] % 11)
+        held.extend([weakref.ref(frame), weakref.ref(image)])
+        return frame
+
+    network = build_backbone('espnet', num_classes=12)
+    watched = Watched(network, Normalize(Config().input), 11).eval()
+    source = Source('normal', 'normal', 20, read, {}, ('labels',))
+    rows = {'msp': Fitted(MaxSoftmax(), 0, None, '')}
+    stored = StoredScores(tmp_path, {}, rows, 4)
+    detectors = {name: row.detector for name, row in rows.items()}
+    with Progress(disable=True) as bars:
+        score_source(source, detectors, watched, stored, bars)
+    question, *_ = pixel_questions(source, lambda: stored.predictions(source), 11)
+    measure_pixels(question, stored.maps(source, 'msp'), None, 0, 0)
+    assert len(most) > 2 * source.count
+    assert max(most) <= 4  # the frame before, and its image, until the next has been read
 
 
 def test_an_interrupted_source_is_scored_again(copied, data_root, work, monkeypatch):
