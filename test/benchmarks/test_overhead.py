@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip('onnx')
 
 from ros2_ood_monitor.benchmarks import overhead as bench_module
+from ros2_ood_monitor.benchmarks import torch_eager as torch_eager_module
 from ros2_ood_monitor.benchmarks.overhead import bench, interleave
 from ros2_ood_monitor.benchmarks.torch_eager import torch_eager
 from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle
@@ -92,6 +93,22 @@ def test_the_torch_program_times_itself(enet_bundle: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_torch_program_that_dies_is_missed_at_once(
+    enet_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.zeros((48, 64, 3), np.uint8)
+    with torch_eager(enet_bundle, threads=1) as segment:
+        segment(image)
+        with pytest.raises(EngineError, match='ended early'):
+            segment(np.zeros((0, 64, 3), np.uint8))
+    monkeypatch.setattr(torch_eager_module, 'PROGRAM', 'ros2_ood_monitor.no_such_program')
+    with (
+        pytest.raises(EngineError, match='messages are above'),
+        torch_eager(enet_bundle),
+    ):
+        pass
+
+
 def test_an_architecture_that_torch_does_not_have(tiny_bundle: Path) -> None:
     pytest.importorskip('torch')
     with pytest.raises(EngineError, match=r"torch-eager cannot run .*'tiny' is not one of"):

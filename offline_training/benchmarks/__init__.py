@@ -1,0 +1,1 @@
+"""What training and plain torch programs cost on this machine."""
