@@ -39,7 +39,7 @@ from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import network_image, open_dataset, watched_network
 from offline_training.watched.prediction import predict_labels
 from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle
-from ros2_ood_monitor.frame import Frame, Header
+from ros2_ood_monitor.frame import Frame
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.runner import Runner, RunnerError
 
@@ -85,7 +85,7 @@ def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str,
     with Runner(bundle, backend, all_maps=True) as runner:
         for index in track(range(len(dataset)), 'judging', console=console):
             sample = dataset[index]
-            detection = runner.infer(Frame(Header(), np.ascontiguousarray(sample.image)))
+            detection = runner.infer(Frame(np.ascontiguousarray(sample.image)))
             maps = {**detection.maps, FUSED: _logit(detection.anomaly_map)}
             counted = sample.mask != IGNORE
             truth = sample.mask[counted] == 1

@@ -9,7 +9,7 @@ Three names are enough to score images from Python, without ROS and without a GP
     image = cv2.cvtColor(cv2.imread('image.png'), cv2.COLOR_BGR2RGB)
     with ood.Runner(bundle) as runner:
         runner.self_test()
-        detection = runner.infer(ood.Frame(image=image))
+        detection = runner.infer(ood.Frame(image))
     print(f'score {detection.score:.2f}')
     for region in detection.regions:
         print(f'unknown at ({region.x:.0f}, {region.y:.0f}), probability {region.peak:.2f}')
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ros2_ood_monitor.frame import Frame
     from ros2_ood_monitor.inference.runner import Runner
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = ['Frame', 'ModelBundle', 'Runner', '__version__']
 
 _MODULES = {

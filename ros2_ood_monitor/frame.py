@@ -65,7 +65,7 @@ class RawCompressedImage:
 class Frame:
     """A checked camera frame: `image` is uint8 RGB (H, W, 3), C-contiguous."""
 
-    header: Header
     image: UInt8Array
+    header: Header = Header()
     received_ns: int = 0
     """Steady-clock time of arrival in nanoseconds."""

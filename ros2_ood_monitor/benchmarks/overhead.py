@@ -17,7 +17,7 @@ import numpy as np
 from ros2_ood_monitor.benchmarks.torch_eager import torch_eager
 from ros2_ood_monitor.bundle.manifest import Network
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle, file_sha256
-from ros2_ood_monitor.frame import Frame, Header, UInt8Array
+from ros2_ood_monitor.frame import Frame, UInt8Array
 from ros2_ood_monitor.inference.engines.base import Engine, EngineError
 from ros2_ood_monitor.inference.engines.selection import open_engine
 from ros2_ood_monitor.inference.preprocessing import prepare
@@ -69,7 +69,7 @@ def bench(
         stack.enter_context(closing(bare))
 
         def full(image: UInt8Array) -> None:
-            for stage, milliseconds in runner.infer(Frame(Header(), image)).timings.items():
+            for stage, milliseconds in runner.infer(Frame(image)).timings.items():
                 if stage != 'total':
                     stages.setdefault(stage, []).append(milliseconds)
 

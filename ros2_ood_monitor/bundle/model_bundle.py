@@ -31,7 +31,7 @@ class ModelBundle(Manifest):
     directory: Path
 
     @staticmethod
-    def load(directory: Path) -> ModelBundle:
+    def load(directory: Path | str) -> ModelBundle:
         """Read and verify the bundle in `directory`; raises BundleError saying what to do."""
         directory = Path(directory)
         manifest = read_manifest(_read_text(directory), str(directory / MANIFEST))

@@ -12,7 +12,7 @@ import numpy as np
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, Channel, SelfTest
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.detection import ChannelScore, Detection
-from ros2_ood_monitor.frame import Float32Array, Frame, Header
+from ros2_ood_monitor.frame import Float32Array, Frame
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.engines.selection import open_chain
 from ros2_ood_monitor.inference.fusion import (
@@ -179,7 +179,7 @@ def stored_frame(stored: SelfTest) -> Frame:
     image = cv2.imread(str(stored.path), cv2.IMREAD_COLOR)
     if image is None:
         raise SelfTestError(f'{stored.path} is not a readable image; export the bundle again')
-    return Frame(Header(), np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
+    return Frame(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
 
 
 def _refuse_invalid(maps: Mapping[str, Float32Array]) -> None:

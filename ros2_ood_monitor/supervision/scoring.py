@@ -35,7 +35,7 @@ def score_arrival(
         supervisor.input_fault(fault, arrival.received_ns)
         return None
     check_ms = (time.perf_counter() - start) * 1e3
-    frame = Frame(arrival.raw.header, image, arrival.received_ns)
+    frame = Frame(image, arrival.raw.header, arrival.received_ns)
     detection = runner.infer(frame)
     detection = replace(detection, timings={'check': check_ms, **detection.timings})
     if not supervisor.accepted(detection, frame.header, arrival.received_ns):

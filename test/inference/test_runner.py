@@ -23,7 +23,7 @@ from support.tiny_bundle import (
 )
 
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
-from ros2_ood_monitor.frame import Frame, Header
+from ros2_ood_monitor.frame import Frame
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.runner import Runner, RunnerError, SelfTestError
 
@@ -41,7 +41,7 @@ def runner(request: pytest.FixtureRequest, bundle: ModelBundle) -> Iterator[Runn
 
 
 def frame(image: np.ndarray) -> Frame:
-    return Frame(Header(), image)
+    return Frame(image)
 
 
 def test_the_anomaly_is_found_where_it_is(runner: Runner) -> None:

@@ -133,18 +133,9 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpu:
-    """Replace pycuda and TensorRT; a plan is the path of the ONNX file."""
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     gpu = FakeGpu()
-    pycuda = gpu.pycuda()
-    monkeypatch.setitem(sys.modules, 'pycuda', pycuda)
-    monkeypatch.setitem(sys.modules, 'pycuda.driver', pycuda.driver)
-    monkeypatch.setitem(sys.modules, 'tensorrt', gpu.tensorrt())
-
-    def build(onnx_path: Path, plan_path: Path) -> None:
-        plan_path.write_text(str(onnx_path))
-
-    monkeypatch.setattr(engine_module, 'build_engine', build)
+    gpu.install(monkeypatch)
     return gpu
 
 

@@ -10,7 +10,7 @@ from support.tiny_bundle import anomaly_image, normal_image
 
 from offline_training import evaluate
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
-from ros2_ood_monitor.frame import Frame, Header
+from ros2_ood_monitor.frame import Frame
 from ros2_ood_monitor.inference.runner import Runner
 
 
@@ -57,7 +57,7 @@ def test_the_fused_map_is_measured_as_published(tiny_bundle, images, capsys):
         for path in sorted((images / 'images').iterdir()):
             image = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
             mask = cv2.imread(str(images / 'labels_masks' / path.name), cv2.IMREAD_UNCHANGED)
-            published = runner.infer(Frame(Header(), image)).anomaly_map
+            published = runner.infer(Frame(image)).anomaly_map
             scores.append(published[mask != 255])
             truths.append(mask[mask != 255] == 1)
     score, truth = np.concatenate(scores), np.concatenate(truths)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import collections
+import json
 import math
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -253,6 +255,23 @@ def test_the_cap_never_delays_or_prevents_an_alarm():
     assert textbook.any()
     assert np.argmax(ours) == np.argmax(textbook)
     assert not (ours & ~textbook).any()
+
+
+def test_the_rule_is_the_one_that_manifest_and_schema_state():
+    schema = json.loads((files('ros2_ood_monitor.bundle') / 'manifest.schema.json').read_text())
+    said = [Alarm.__doc__, Cusum.__doc__, schema['$defs']['alarm']['description']]
+    rule = 'max(0, S + min(score - drift, threshold / 3))'
+    assert all(f'S = {rule}, alarm at S >= threshold' in text for text in said)
+    cusum, evidence = Cusum(ALARM, RATE), 0.0
+    for score in np.random.default_rng(1).exponential(1.2, 200).tolist():
+        names = {'S': evidence, 'score': score, 'drift': ALARM.drift}
+        evidence = eval(rule, {}, {**names, 'threshold': ALARM.threshold})
+        cusum.update(score)
+        assert cusum.alarming == (evidence >= ALARM.threshold)
+        if cusum.alarming:
+            return
+        assert cusum.evidence == pytest.approx(evidence)
+    raise AssertionError('no alarm in 200 frames')
 
 
 def test_a_lasting_region_is_a_caution_and_a_flicker_is_not():

@@ -8,6 +8,7 @@ ONNX file, run by onnx's reference implementation on the fake device memory.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx.reference import ReferenceEvaluator
+
+from ros2_ood_monitor.inference.engines import tensorrt
 
 
 class CudaError(Exception):
@@ -31,6 +35,18 @@ class FakeGpu:
         self.copies: list[str] = []
         self.contexts = 0
         self.broken = False
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Replace pycuda and TensorRT; a plan is the path of the ONNX file."""
+        pycuda = self.pycuda()
+        monkeypatch.setitem(sys.modules, 'pycuda', pycuda)
+        monkeypatch.setitem(sys.modules, 'pycuda.driver', pycuda.driver)
+        monkeypatch.setitem(sys.modules, 'tensorrt', self.tensorrt())
+
+        def build(onnx_path: Path, plan_path: Path) -> None:
+            plan_path.write_text(str(onnx_path))
+
+        monkeypatch.setattr(tensorrt, 'build_engine', build)
 
     def array(self, pointer: int, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
         return np.frombuffer(self.memory[pointer], dtype).reshape(shape)
