@@ -1,1 +1,1 @@
-"""What the networks are attacked with: pasted unknown objects and adversarial perturbations."""
+"""Adversarial attacks on the watched network."""

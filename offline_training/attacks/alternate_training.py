@@ -1,7 +1,7 @@
-"""Adversarial training with the malicious autoencoder: attacker and victim learn in turn.
+"""Adversarial training with the malicious autoencoder: attacker and victim are trained in turn.
 
-Only a copy of the victim learns; the network that is watched stays as it is. While one side
-learns, the other is frozen. Source: shguan10/cat_coop, 2019 (its freeze switch).
+Only a copy of the victim is trained; the watched network does not change. While one side is
+trained, the other is frozen. Source: shguan10/cat_coop, 2019 (its freeze switch).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from offline_training.watched.base import Watched
 
 @dataclass(frozen=True)
 class VictimSettings:
-    """How the victim's copy learns to resist, in each round."""
+    """How the victim's copy is trained against the attacker, in each round."""
 
     rounds: int
     steps: int = 200
@@ -55,7 +55,7 @@ class VictimSettings:
 
 
 def trainable_copy(watched: Watched) -> Watched:
-    """Return a copy whose network wants gradients; the watched network shares nothing with it.
+    """Return a trainable copy; it shares no tensor with the watched network.
 
     It stays in evaluation mode: its batch statistics are those of normal driving, and attacked
     images must not move them.
@@ -76,7 +76,7 @@ def harden(
 ) -> float:
     """Train `victim` (see `trainable_copy`) on attacked and clean frames; return the mean loss.
 
-    The attacker stays as it is. Batches are as large as the attack's.
+    The attacker does not change. Batches are as large as the attack's.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
@@ -140,11 +140,12 @@ def train_alternately(
 ) -> tuple[MaliciousAutoencoder, nn.Module, list[dict[str, Any]]]:
     """Train a new attacker and then the victim, round after round, and one last attacker.
 
-    Returns the last attacker, the hardened copy of the network, and one row per round: the
-    copy's validation mIoU (0..1) clean, under the attacker of the round (`attacked`, at its
-    `psnr` in dB), and, once it has learnt, under that same attacker again (`hardened`). Only the
-    last row has no `hardened`: it tells what an attacker that knows the hardened victim still
-    does. Continues from the checkpoints in `folder`; more rounds may follow those that are done.
+    Returns the last attacker, the hardened copy of the network, and one row per round: the copy's
+    validation mIoU (0..1) clean, under the attacker of the round (`attacked`, at its `psnr` in
+    dB), and, once it has learnt, under that same attacker again (`hardened`). Only the last row
+    has no `hardened`: it tells what an attacker trained against the hardened victim still
+    achieves. Continues from the checkpoints in `folder`; more rounds may follow those that are
+    done.
 
     Raises:
         StorageError: the checkpoints are of other settings, another network, or more rounds.

@@ -30,7 +30,7 @@ UInt8Array = NDArray[np.uint8]
 
 @dataclass(eq=False)
 class Answers:
-    """How a network labelled frames, and how much each had been changed before."""
+    """A network's labels of attacked frames, and how much each frame was changed."""
 
     matrix: ConfusionMatrix
     squared_changes: list[float] = field(default_factory=list)
@@ -66,11 +66,11 @@ def answers(
     samples: Iterable[tuple[UInt8Array, UInt8Array]],
     attacker: nn.Module | None = None,
 ) -> Answers:
-    """Ask the network for the labels of frames, attacked first if an attacker is given.
+    """Predict the labels of frames, attacked first if an attacker is given.
 
     `samples` are images uint8 (H, W, 3) in model colour order at network size, and labels uint8
-    (H', W'), with which the answers are compared at label size; labels that are no class (void,
-    unknown objects) count as void.
+    (H', W'), with which the predictions are compared at label size; labels that are not a class
+    (void, unknown objects) count as void.
     """
     classes = watched.num_classes
     result = Answers(ConfusionMatrix(classes))

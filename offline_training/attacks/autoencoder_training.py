@@ -1,8 +1,8 @@
 """Train the malicious autoencoder against a frozen network, at a PSNR the user asks for.
 
 The attacker raises the victim's class-weighted cross entropy (void has weight 0). The original
-adds a fixed multiple of the distance to the frame, which leaves the strength of the attack to
-chance; here the squared change has a budget, 255^2 / 10^(PSNR / 10), and an augmented Lagrangian
+adds a fixed multiple of the distance to the frame, which does not control the strength of the
+attack; here the squared change has a budget, 255^2 / 10^(PSNR / 10), and an augmented Lagrangian
 holds it, so that one number makes a strong or a stealthy attacker. Source of the loss:
 shguan10/cat_coop, 2019; of the constraint: Nocedal and Wright, "Numerical Optimization", 2006,
 section 17.4.
@@ -49,13 +49,13 @@ MULTIPLIER_RATE = 1.0
 MARGIN_DB = 0.1
 """How much above the wanted PSNR the validation frames are to be."""
 AIM_RATE = 0.5
-"""How much of what they lack (or have too much) is added to what training aims at."""
+"""Share of their deficit (or surplus) that is added to the PSNR that training aims at."""
 START_IMAGES = 16
 """How many images the principal components are taken from."""
 HIGHEST_PSNR = 1000.0
 """In dB, above that of any attacker that changes something."""
 VALIDATION_FRAMES = 50
-"""At most so many evenly spaced frames are validated on: neighbours in a drive are near copies."""
+"""Most frames, evenly spaced, to validate on: neighbours in a sequence are nearly equal."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def constrained_loss(
 class AutoencoderTraining:
     """One training of an attacker; `run` may be interrupted and called again.
 
-    The watched network is only asked: evaluation mode, no gradients in its parameters.
+    The watched network does not change: evaluation mode, no gradients in its parameters.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class AutoencoderTraining:
     ) -> None:
         self.watched, self.train, self.val, self.settings = watched, train, val, settings
         device = watched.device
-        # Its random weights are replaced at once; nobody's random numbers shall move for them.
+        # The initial weights are replaced at once, so the global random state is left as it was.
         with torch.random.fork_rng(devices=[]):
             self.attacker = MaliciousAutoencoder(settings.width).to(device)
         spread = train.images[:: max(1, len(train) // START_IMAGES)]
@@ -149,7 +149,7 @@ class AutoencoderTraining:
             FloatingPointError: the loss is no longer a number.
         """
         settings, self.constraint.checkpoint = self.settings, session.checkpoint
-        # A stealthy attacker differs from the start by less, so it must walk in smaller steps.
+        # A stealthy attacker stays closer to its start, so its steps must be smaller.
         peak = settings.learning_rate * squared_change_at(settings.psnr) ** 0.5 / 255
         learned = learn(
             Task(
@@ -206,7 +206,7 @@ class AutoencoderTraining:
         spacing = -(-len(self.val) // VALIDATION_FRAMES)
         after = answers(self.watched, self.val.subset(range(0, len(self.val), spacing)), attacker)
         miou, wanted = after.matrix.miou('void_ignored'), self.settings.psnr
-        # Frames of another drive are brighter or darker and change by more or less.
+        # Frames of another sequence are brighter or darker and change by more or less.
         self.constraint.follow(after.psnr)
         return {
             'multiplier': self.constraint.multiplier,

@@ -1,4 +1,4 @@
-"""CosPGD (Agnihotri et al., ICML 2024): PGD for dense prediction, weighed per pixel."""
+"""CosPGD (Agnihotri et al., ICML 2024): PGD for dense prediction, weighted per pixel."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from offline_training.attacks.pgd import pgd
 def cosine_similarity(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cosine in 0..1 of softmax(logits) and the one-hot label, one per pixel.
 
-    It is p_label / |p|, without gradient: the weight says where to push, not in which direction.
-    For labels that are no output it means nothing.
+    It is p_label / |p|, without gradient: it only weights the loss. It is undefined
+    for labels that are not an output.
     """
     probabilities = logits.detach().softmax(dim=1)
     index = labels.long().clamp(0, logits.shape[1] - 1)[:, None]
@@ -32,13 +32,13 @@ def cospgd(
     targeted: bool = False,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Run PGD with each pixel's cross entropy weighed by how well it still does.
+    """Run PGD with each pixel's cross entropy weighted by how well it is still classified.
 
-    Untargeted, the weight is the cosine similarity of prediction and truth, so that the attack
-    spends nothing on pixels that are wrong already; targeted, it is 1 minus that to the wanted
-    label, so that it spends nothing on pixels that say it already. Shapes, units, labels and
-    errors as in `gradient_sign`. Agnihotri et al., "CosPGD: an efficient white-box adversarial
-    attack for pixel-wise prediction tasks", 2024, algorithm 1.
+    Untargeted, the weight is the cosine similarity of prediction and truth, so that pixels that
+    are wrong already have no weight; targeted, it is 1 minus that to the wanted label, so that
+    pixels that have it already have no weight. Shapes, units, labels and errors as in
+    `gradient_sign`. Agnihotri et al., "CosPGD: an efficient white-box adversarial attack for
+    pixel-wise prediction tasks", 2024, algorithm 1.
     """
 
     def losses(logits: Tensor, wanted: Tensor) -> Tensor:

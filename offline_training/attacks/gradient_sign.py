@@ -5,15 +5,15 @@ One convention for all gradient attacks of this folder: `segment` maps images fl
 and lengths such as `epsilon` are grey levels, so that they mean the same for every network. A
 `Watched` network, which reads (B, H, W, 3), is attacked as `channels_first(watched)`.
 
-`labels` are int64 (B, H, W), or (B,) for a classifier: the truth, from which an untargeted attack
-leads away, or with `targeted` what the network is to say. Labels that are no output (void, 255)
-do not count. All pixels to one class, say `person`:
+`labels` are int64 (B, H, W), or (B,) for a classifier: the truth for an untargeted attack, or with
+`targeted` the wanted labels. Labels that are not an output (void, 255) do not count. All pixels to
+one class, say `person`:
 
     wanted = torch.full((len(images), height, width), person)
     fgsm(segment, images, wanted, epsilon=8, targeted=True)
 
-The network is only asked: gradients are taken with respect to the images alone, so parameters
-get none. It must be in evaluation mode, or each question would move its batch statistics.
+The network does not change: gradients are taken with respect to the images only. It must be in
+evaluation mode, otherwise each forward pass would update its batch statistics.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def channels_first(network: Callable[[Tensor], Answer]) -> Callable[[Tensor], An
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross entropy per pixel or image, 0 where the label is no output.
+    """Return the cross entropy per pixel or image, 0 where the label is not an output.
 
     Raises:
         ValueError: the shapes do not belong together, or no label at all is an output.
@@ -61,7 +61,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def input_gradient(segment: Segment, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the gradient of `loss(logits)`, a scalar, with respect to the images (B, 3, H, W).
 
-    Works also where gradients are switched off, and leaves none in the network's parameters.
+    Works under `no_grad` too, and leaves no gradients in the network's parameters.
     """
     with torch.enable_grad():
         asked = images.detach().requires_grad_(True)

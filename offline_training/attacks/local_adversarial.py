@@ -1,8 +1,8 @@
 """Local adversarial attacks (ObsNet, Besnier et al. 2021, section 3.2): one masked FGSM step.
 
-They perturb a part of an image so that the segmentation network errs there, which gives an
-observer failures to learn from without any anomalous data. Images are float32 (B, 3, H, W) in
-pixel units [0, 255], before normalisation, so that `epsilon` means the same for every network.
+They perturb a part of an image so that the segmentation network errs there: an observer is trained
+on these errors without any anomalous data. Images are float32 (B, 3, H, W) in pixel units [0,
+255], before normalisation, so that `epsilon` means the same for every network.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ LOCAL_ATTACKS: dict[str, tuple[Mode, Region | Literal['fractal']]] = {
 def region_mask(
     rng: np.random.Generator, region: Region, labels: NDArray[Any], ignore: int = 255
 ) -> NDArray[np.float32]:
-    """Draw where to attack: float32 (H, W) of 0 and 1 for integer labels (H, W).
+    """Draw the attacked area: float32 (H, W) of 0 and 1 for integer labels (H, W).
 
-    A `square_patch` is a rectangle, each side drawn for itself.
+    A `square_patch` is a rectangle; its sides are drawn independently.
     """
     height, width = labels.shape
     if region == 'all_image':
@@ -110,7 +110,7 @@ def local_attack(
     pixel changes by at most `epsilon` plus the clipped noise of `NOISE` grey levels.
 
     `segment` maps images to logits (B, C, H, W), in evaluation mode; `labels` are int64 (B, H, W),
-    those that are no output as `ignore`.
+    those that are not an output as `ignore`.
 
     Raises:
         ValueError: epsilon is negative or the mode unknown.
@@ -119,7 +119,7 @@ def local_attack(
         raise ValueError(f'epsilon is {epsilon}; a local attack needs epsilon >= 0 grey levels')
     if mode not in get_args(Mode):
         raise ValueError(f'there is no mode {mode!r}; take one of {list(get_args(Mode))}')
-    # Drawn where the generator lives, so that one seed gives one attack on every device.
+    # Drawn on the generator's device, so that a seed gives the same attack on every device.
     place = generator.device
     noise = torch.randn(images.shape, generator=generator, device=place).to(images.device)
     start = (images + noise.clamp(-2, 2) * NOISE * mask).clamp(0, 255).detach()
@@ -151,8 +151,8 @@ def named_local_attack(
 ) -> tuple[Tensor, Tensor]:
     """Run one of `LOCAL_ATTACKS`; return the attacked images and the mask float32 (B, 1, H, W).
 
-    Each image gets its own region, class and wrong class. `min_class` leaves out the pixels that
-    are wrong already, and so changes nothing where the whole class is.
+    Each image gets its own region, class and wrong class. `min_class` leaves out pixels that are
+    wrong already, and changes nothing where the whole class is wrong.
 
     Raises:
         ValueError: there is no attack of this name, or epsilon is negative.

@@ -1,10 +1,10 @@
 """The malicious autoencoder: a small network that redraws a frame so that the victim misreads it.
 
-One strided convolution and one transposed convolution, without non-linearity, clamped to the
-pixel range. Unlike a gradient attack it asks the victim nothing once it is trained, so it attacks
-frames it has never seen, at frame rate. Images are float32 (B, 3, H, W) in 0..255, before
-normalisation, as in all attacks here. A file of an attacker is for RGB images; for a victim that
-reads BGR, see `channels_reversed`.
+One strided convolution and one transposed convolution, without non-linearity, clamped to the pixel
+range. Unlike a gradient attack it needs no pass of the victim once it is trained, so it attacks
+unseen frames at frame rate. Images are float32 (B, 3, H, W) in 0..255, before normalisation, as in
+all attacks here. A file of an attacker is for RGB images; for a victim that reads BGR, see
+`channels_reversed`.
 
 Source: shguan10/cat_coop, 2019 ("Malicious Autoencoder" on ENet); method section of its README.
 """
@@ -61,8 +61,8 @@ class MaliciousAutoencoder(nn.Module):
     def start_from_principal_components(self, images: Tensor) -> None:
         """Set the weights so that the attacker changes images (B, 3, H, W) as little as it can.
 
-        The code becomes the `width` strongest principal components of the 2x2 patches (about
-        zero, for the decoder has no bias). From random weights the first half of a training would
+        The code becomes the `width` strongest principal components of the 2x2 patches (about zero,
+        for the decoder has no bias). From random weights, the first half of the training would
         only learn to copy.
         """
         patches = F.unfold(images / 255, PATCH, stride=PATCH)
@@ -95,7 +95,7 @@ def squared_change_at(psnr_db: float) -> float:
 
 
 def channels_reversed(attacker: MaliciousAutoencoder) -> MaliciousAutoencoder:
-    """Return the attacker that does to BGR images what `attacker` does to RGB ones, exactly."""
+    """Return the exact equivalent for BGR images of an attacker for RGB ones."""
     twin = copy.deepcopy(attacker)
     with torch.no_grad():
         for weight in (twin.encode.weight, twin.decode.weight):
@@ -116,7 +116,7 @@ def save_attacker(path: Path, attacker: MaliciousAutoencoder) -> None:
 def load_attacker(path: Path) -> MaliciousAutoencoder:
     """Read an attacker for RGB images: a file of `save_attacker` or a public checkpoint.
 
-    It comes frozen, in evaluation mode.
+    It is frozen and in evaluation mode.
 
     Raises:
         StorageError: the file is missing, not readable or holds no attacker.
@@ -142,13 +142,13 @@ def export_attacker(path: Path, attacker: MaliciousAutoencoder, height: int, wid
     Raises:
         GateError: an operator is not allowed or ONNX Runtime computes something else than torch.
     """
-    # Imported when asked for: ONNX Runtime takes a second, and only this needs it.
+    # Imported here: ONNX Runtime takes a second to import, and only this function needs it.
     from offline_training.watched.onnx_gates import check_graph, check_parity
 
     graph = copy.deepcopy(attacker).cpu().eval()
     generator = torch.Generator().manual_seed(0)
     image = 255 * torch.rand(1, 3, height, width, generator=generator)
-    # Only what has passed gets its name.
+    # The file gets its name only after it has passed.
     part = path.with_name(f'.{path.stem}.part.onnx')
     try:
         torch.onnx.export(

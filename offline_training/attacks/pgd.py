@@ -27,13 +27,13 @@ def pgd(
     mask: Tensor | None = None,
     losses: Losses = cross_entropy,
 ) -> Tensor:
-    """Start anywhere within `epsilon` of the images, then take projected sign steps.
+    """Start at a random point within `epsilon` of the images, then take projected sign steps.
 
     Shapes, units, labels and errors as in `gradient_sign`. `step_size` is 2.5 epsilon / steps
     unless given, so that every point of the ball can be reached from every start. Madry et al.,
     "Towards Deep Learning Models Resistant to Adversarial Attacks", 2018, section 2.1.
     """
-    # Drawn where the generator lives, so that one seed gives one start on every device.
+    # Drawn on the generator's device, so that a seed gives the same start on every device.
     noise = torch.rand(images.shape, generator=generator, device=generator.device)
     noise = (2 * noise.to(images) - 1) * epsilon
     start = project(images + (noise if mask is None else noise * mask), images, epsilon)

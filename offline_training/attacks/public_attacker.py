@@ -31,7 +31,7 @@ def read_public_attacker(path: Path) -> dict[str, Tensor]:
     Raises:
         StorageError: the file is missing, not readable, or holds no attacker.
     """
-    # The checkpoint stores its mIoU as a NumPy number, which torch does not read unasked.
+    # The checkpoint stores its mIoU as a NumPy number, which torch reads only if it is allowed.
     with torch.serialization.safe_globals(_numpy_numbers()):
         stored = load_plain(path, 'give the file of an attacker, or fetch it again')
     state = stored.get('state_dict') if isinstance(stored, dict) else None

@@ -1,9 +1,9 @@
 """GD-UAP: one perturbation for all frames, made without labels and, if need be, without frames.
 
 Mopuri, Ganeshan, Babu, "Generalizable Data-free Objective for Crafting Universal Adversarial
-Perturbations", 2018: the perturbation drives the activations as high as it can, on whatever
-background, and so drowns what the frame itself says. The paper raises all layers; here those that
-the network gives as taps are raised.
+Perturbations", 2018: the perturbation raises the activations as far as it can on any background,
+so that they no longer depend on the frame. The paper raises all layers, this code the network's
+taps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SATURATED_SHARE = 0.5
 SATURATION_GAIN = 1e-5
 """It is too stiff where that share grows by less than this per step (paper, section 3.4)."""
 PATIENCE = 10
-"""Steps between two looks at saturation and at how many pixels are fooled."""
+"""Steps between two checks of saturation and of the share of changed predictions."""
 KEY = 'perturbation'
 
 
@@ -74,7 +74,7 @@ def perturbed(images: Tensor, perturbation: Tensor) -> Tensor:
 
 
 def log_activation(taps: Mapping[str, Tensor]) -> Tensor:
-    """Return the sum over taps of the log of their Euclidean norm, meaned over the images.
+    """Return the sum over taps of the log of their Euclidean norm, averaged over the images.
 
     This is the log of the product the paper maximises (equation 3), which would overflow.
     """
@@ -95,10 +95,10 @@ def universal_perturbation(
     """Return one perturbation float32 (3, H, W) within `epsilon` grey levels, for all frames.
 
     Adam raises `log_activation` on backgrounds drawn anew each step, with a learning rate of
-    epsilon / 100 unless given (the paper's 0.1 at epsilon 10). Once most values sit at their bound
-    and no more come, all are halved, so that learning can go on. Kept is the state that changes
-    the network's answer on most pixels of backgrounds set aside, which needs no label.
-    Drawn where the generator lives, moved to `device` (the network's) if it is another.
+    epsilon / 100 unless given (the paper's 0.1 at epsilon 10). Once most values are at their bound
+    and their share stops growing, all are halved, so that training can continue. The best state is
+    the one that changes the prediction of most pixels on held-out backgrounds, which needs no
+    labels. Drawn on the generator's device and moved to `device`, the network's.
 
     Raises:
         ValueError: epsilon is not positive or there is no step to take.
@@ -114,7 +114,7 @@ def universal_perturbation(
     held_out = backgrounds(generator).to(device)
     with torch.no_grad():
         answer = features(held_out)[0].argmax(dim=1)
-    # Drawn where the generator lives, so that one seed gives one start on every device.
+    # Drawn on the generator's device, so that a seed gives the same start on every device.
     noise = 2 * torch.rand(held_out.shape[1:], generator=generator, device=generator.device) - 1
     delta = (epsilon * noise).to(device).requires_grad_(True)
     optimizer = torch.optim.Adam([delta], lr=learning_rate)

@@ -20,7 +20,7 @@ VOID = 255
 IMAGE_SUFFIXES = frozenset({'.png', '.webp', '.jpg', '.jpeg', '.bmp', '.ppm', '.tif', '.tiff'})
 
 SHARES = {'train': (0.0, 0.7), 'val': (0.7, 0.85), 'test': (0.85, 1.0)}
-"""From where to where a set without splits of its own is cut, in order of names."""
+"""Start and end, as shares in order of names, of the splits of a set that has none of its own."""
 
 T = TypeVar('T')
 
@@ -33,8 +33,8 @@ class DataError(ValueError):
 class SegmentationSample:
     """One labelled image: `image` uint8 RGB (H, W, 3), `labels` uint8 (H, W), 255 = void.
 
-    `sequence` names the drive the frame is from ('' if unknown): frames of one drive look alike,
-    so splits and confidence intervals go by drive.
+    `sequence` names the recording that the frame is from ('' if unknown): frames of one sequence
+    look alike, so splits and confidence intervals go by sequence.
     """
 
     image: UInt8Array
@@ -47,7 +47,7 @@ class SegmentationSample:
 class AnomalySample:
     """One image with unknowns: `image` uint8 RGB (H, W, 3), `mask` uint8 (H, W).
 
-    The mask is 1 where something unknown is, 0 where not, 255 where nobody can tell.
+    The mask is 1 where something unknown is, 0 where not, 255 where neither is known.
     """
 
     image: UInt8Array
@@ -80,8 +80,9 @@ class SegmentationDataset(Protocol):
 def anomaly_sample(sample: SegmentationSample, anomaly_labels: Sequence[int]) -> AnomalySample:
     """Return the image with a mask: 1 where the label is an anomaly's, 255 void, else 0.
 
-    `anomaly_labels` is an attribute of the sets with labelled unknowns. Where unknowns are no
-    classes of the set, their labels lie from len(class_names) on and so equal no prediction.
+    `anomaly_labels` is an attribute of the sets with labelled unknowns. Where unknown objects are
+    not classes of the set, their labels begin at len(class_names), so that no prediction equals
+    them.
     """
     table = np.zeros(256, np.uint8)
     table[list(anomaly_labels)] = 1
@@ -108,7 +109,7 @@ def require_split(split: str, splits: Sequence[str], name: str) -> None:
 def cut_in_order(items: list[T], shares: tuple[float, float], folder: Path, split: str) -> list[T]:
     """Return the items from one share (0..1) of the list to another; DataError if none is left.
 
-    Neighbouring frames of a drive are near copies, so a random cut would test on the training
+    Neighbouring frames of a sequence are nearly equal, so a random split would test on training
     images.
     """
     first, last = (round(share * len(items)) for share in shares)
@@ -134,7 +135,7 @@ def pair_files(
         labels: Folder of label images of the same stem.
         label_stem_suffix: Ending that a label's stem may carry beyond the common stem.
         image_stem_suffix: Ending that an image's stem may carry beyond the common stem.
-        only_suffixed: Pass over files without the endings: they are something else.
+        only_suffixed: Skip files without the endings: they are something else.
 
     Raises:
         DataError: A folder is missing or empty, or an image has no labels or the reverse.
@@ -162,7 +163,7 @@ def match_stems(
                 f'{image_files[stem]} has no labels: add {missing} or remove the image.'
             )
         raise DataError(
-            f'{label_files[stem]} has no image of its name: add one or remove the labels.'
+            f'{label_files[stem]} has no image of the same name: add one or remove the labels.'
         )
     return [FilePair(image_files[stem], label_files[stem]) for stem in sorted(image_files)]
 
@@ -193,7 +194,7 @@ def files_by_stem(folder: Path, suffix: str = '', only_suffixed: bool = False) -
 def read_image(path: Path, turn_upright: bool = True) -> UInt8Array:
     """Read an image as uint8 RGB (H, W, 3); raises DataError if it cannot be decoded.
 
-    With `turn_upright` the orientation that a camera noted in the file is obeyed.
+    With `turn_upright` the orientation stored in the file (EXIF) is applied.
     """
     flags = cv2.IMREAD_COLOR | (0 if turn_upright else cv2.IMREAD_IGNORE_ORIENTATION)
     decoded = cv2.imread(str(path), flags)
@@ -227,7 +228,7 @@ def read_labels(path: Path, like: UInt8Array | None = None) -> UInt8Array:
 
 
 def labels_at_size(labels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """Bring labels to rows and columns: for each pixel the one nearest to its centre."""
+    """Resize labels to rows and columns; each pixel takes the label nearest to its centre."""
     if labels.shape == size:
         return labels
     return np.asarray(
@@ -236,7 +237,7 @@ def labels_at_size(labels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
 
 
 def map_labels(labels: UInt8Array, table: dict[int, int], path: Path) -> UInt8Array:
-    """Replace label values by `table`; raises DataError naming values that it does not have."""
+    """Replace label values by `table`; raises DataError naming the values that are not in it."""
     lookup = np.zeros(256, np.uint8)
     known = np.zeros(256, bool)
     for value, target in table.items():

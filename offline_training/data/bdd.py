@@ -28,7 +28,7 @@ class BDD100K:
     """One split: `root/images/10k/{split}/*.jpg` and `root/labels/sem_seg/masks/{split}/*.png`.
 
     The layout of 2018, `root/seg/images` and `root/seg/labels/{split}/*_train_id.png`, is read as
-    well, and either may lie in root/bdd100k. Which images are of one drive is not known.
+    well, and either may lie in root/bdd100k. The sequences of the images are not known.
 
     Raises:
         DataError: The split is test, whose labels are not public, or unknown, or folders or files
@@ -73,7 +73,8 @@ def labelled_files(root: Path, split: str) -> list[FilePair]:
 
 def read_sample(pair: FilePair, table: dict[int, int]) -> SegmentationSample:
     """Read an image and its labels, replaced by `table`; raises DataError as the classes do."""
-    # Labels were drawn on the pixels as stored, not as an orientation mark in the file turns them.
+    # Labels belong to the pixels as stored; the orientation in the file's EXIF data does not
+    # apply.
     image = read_image(pair.image, turn_upright=False)
     labels = map_labels(read_labels(pair.labels, image), table, pair.labels)
     return SegmentationSample(image, labels, pair.image.stem)

@@ -36,7 +36,7 @@ _FILE_VOID = 11
 class CamVid:
     """One split of CamVid: `root/{split}/*` (.png or .webp) and `root/{split}annot/*.png`.
 
-    Label 11 (void) is read as 255. The `val` split is one contiguous 15 Hz drive.
+    Label 11 (void) is read as 255. The `val` split is one contiguous 15 Hz sequence.
 
     Raises:
         DataError: The split is unknown, or folders or files are missing; on reading also for
@@ -59,7 +59,7 @@ class CamVid:
         return len(self.files)
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        """Read frame `index`; frames are in order of drive and time."""
+        """Read frame `index`; frames are in order of sequence and time."""
         pair = self.files[index]
         image = read_image(pair.image)
         labels = map_labels(read_labels(pair.labels, image), self._table, pair.labels)

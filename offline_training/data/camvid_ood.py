@@ -43,7 +43,7 @@ class CamVidOOD:
 
     def __init__(self, root: Path, split: Split = 'test') -> None:
         if split != 'test':
-            raise DataError(f'{split!r}: CamVid-OOD is for judging only, use test.')
+            raise DataError(f'{split!r}: CamVid-OOD is for testing only, use test.')
         root = Path(root)
         for images, labels in _LAYOUTS:
             if (root / images).is_dir():
@@ -61,7 +61,7 @@ class CamVidOOD:
         return len(self.files)
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        """Read frame `index`; frames are in order of drive and time."""
+        """Read frame `index`; frames are in order of sequence and time."""
         pair = self.files[index]
         image = read_image(pair.image)
         labels = map_labels(read_labels(pair.labels, image), _TABLE, pair.labels)

@@ -26,10 +26,10 @@ _CAMVID_OOD_VALUES = dict.fromkeys(range(11), 0) | {11: VOID, 12: 1, VOID: VOID}
 class AnomalyFolder:
     """`images/` with `labels_masks/` (0 normal, 1 or 2 anomaly, 255 ignore) or with `labels/`.
 
-    The first is the layout of SegmentMeIfYouCan; where labels carry its ending
-    `_labels_semantic`, its coloured copies are passed over, and so are its images without
-    labels, which the benchmark keeps back (all but `validation*`). The second is the layout of
-    CamVid-OOD: CamVid labels, 11 void (ignored), 12 the pasted object.
+    The first is the layout of SegmentMeIfYouCan; where labels carry its ending `_labels_semantic`,
+    its coloured copies are skipped, and so are its images without labels, whose labels the
+    benchmark withholds (all but `validation*`). The second is the layout of CamVid-OOD: CamVid
+    labels, 11 void (ignored), 12 the pasted object.
 
     Raises:
         DataError: Folders or files are missing; on reading also for unreadable, mismatched or

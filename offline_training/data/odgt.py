@@ -14,9 +14,9 @@ _KEYS = ('fpath_img', 'fpath_segm')
 def read_odgt(path: Path) -> list[FilePair]:
     """Return the pairs that an odgt file lists, in its order; paths are relative to its folder.
 
-    The file is one JSON list of objects with `fpath_img` and `fpath_segm` (so the benchmark
-    writes it) or one such object per line. `width` and `height` are not looked at: the
-    benchmark's scripts write 1280 and 720 whatever the image is.
+    The file is one JSON list of objects with `fpath_img` and `fpath_segm` (so the benchmark writes
+    it) or one such object per line. `width` and `height` are ignored: the benchmark's scripts
+    always write 1280 and 720.
 
     Raises:
         DataError: The file is no such list or empty, or a file that it lists is missing.

@@ -64,7 +64,7 @@ class StreetHazards:
         require_split(split, tuple(_LISTS), 'StreetHazards')
         self.files = read_odgt(_find_list(Path(root), *_LISTS[split]))
         self.sequences = tuple(pair.image.parent.name for pair in self.files)
-        # Every town numbers its images from the start.
+        # Image numbers begin anew in every town.
         self.names = tuple(
             f'{town}_{pair.image.stem}'
             for town, pair in zip(self.sequences, self.files, strict=True)

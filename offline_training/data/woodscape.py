@@ -52,9 +52,9 @@ class WoodScape:
 
     The archives may lie unpacked in a folder of their own name (`rgb_images/rgb_images`). If
     `root/{split}.txt` exists, one file name per line, it is the split (the omnidet lists of the
-    WoodScape repository are such); else the images are cut in order of names into the first
-    70 % train, 15 % val, 15 % test. Void is read as 255: to learn "none of these" as the original
-    papers do, set `backbone.train_void`. Frames are sampled and their drives not known.
+    WoodScape repository are such); else the images are cut in order of names into the first 70 %
+    train, 15 % val, 15 % test. Void is read as 255: to learn "none of these" as the original
+    papers do, set `backbone.train_void`. Frames are sampled; their sequences are not known.
 
     Raises:
         DataError: The split is unknown or empty, or folders or files are missing; on reading also
@@ -92,7 +92,7 @@ class WoodScapeSoiling:
     """One split of `root/soiling_dataset/{train,test}/rgbImages` with `gtLabels` beside it.
 
     `root` may be the soiling_dataset folder itself. The last 15 % of the train folder in order of
-    names are val. Every label but `clean` is an anomaly. Drives are not known.
+    names are val. Every label but `clean` is an anomaly. Sequences are not known.
 
     Raises:
         DataError: The split is unknown or empty, or folders or files are missing; on reading also

@@ -1,13 +1,13 @@
 """Bootstrap confidence intervals over images.
 
-Pixels of one image hang together, so whole images are drawn again, with replacement (Efron &
-Tibshirani 1993, percentile interval). What a measure needs of an image is a vector of sums, so
-a resample is a weighted sum of rows and nothing is measured twice:
+Pixels of one image are correlated, so whole images are resampled with replacement (Efron &
+Tibshirani 1993, percentile interval). Each image contributes a vector of sums, so a resample is a
+weighted sum of rows and nothing is computed twice:
 
 - `ConfusionMatrix.counts.ravel()` or `ComponentScores.sums`: rows for `bootstrap`;
-- one `PixelCurve(cells=4096)` per image for `bootstrap_curve`: at most 96 KiB each, 22 MiB for
-  the 233 images of CamVid's test split, and measures within 1e-3 of the exact ones. One frame
-  with one score takes some hundred bytes.
+- one `PixelCurve(cells=4096)` per image for `bootstrap_curve`: at most 96 KiB each, 22 MiB for the
+  233 images of CamVid's test split, and measures within 1e-3 of the exact ones. A frame with one
+  score takes a few hundred bytes.
 
 The same seed draws the same images, so two detectors measured on the same images are
 compared under the same resamples.
@@ -27,7 +27,7 @@ from offline_training.measures.pixel_curve import PixelCurve, key_scores
 
 IMAGE_CELLS = 4096
 _SUMS_AT_ONCE = 2**22
-"""Values of the resamples that are held together: 32 MiB."""
+"""Values of resamples held in memory at a time: 32 MiB."""
 
 
 class Interval(NamedTuple):

@@ -11,9 +11,8 @@ unknown objects: normal), accuracy is the share of correct samples. Two errors, 
   class as group. Its 14 ranges divided by 15 are not reproduced.
 
 ECE is exact. ACE cuts its ranges in a histogram of the uncertainty (512 cells per power of two,
-289 KiB per group) whose sums are exact: only the cell under a cut is shared out in proportion.
-That also settles equal confidences: they are spread over the ranges as a random order would
-on average.
+289 KiB per group) whose sums are exact: only the cell at a cut is divided in proportion. That also
+settles equal confidences: they are spread over the ranges as a random order would on average.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class CalibrationError:
         bins: bins of the ECE and ranges of the ACE.
         scale: the uncertainty that stands for no confidence at all: 1 for a probability of
             error, log(classes) for an entropy. ObsNet divides by the largest value of the test
-            set, which needs a pass of its own and hangs on a single pixel.
+            set, which needs a second pass and depends on a single pixel.
     """
 
     def __init__(self, groups: int = 1, bins: int = BINS, scale: float = 1.0) -> None:
@@ -115,7 +114,7 @@ class CalibrationError:
         ).astype(np.float64)
 
     def merge(self, other: CalibrationError) -> None:
-        """Add the samples of another one with the same groups, bins and scale."""
+        """Add the samples of another measure with the same groups, bins and scale."""
         mine, theirs = ((c.groups, c.bins, c.scale) for c in (self, other))
         if mine != theirs:
             raise ValueError(f'groups, bins and scale {mine} and {theirs} differ; they must agree')

@@ -76,7 +76,7 @@ class ComponentScores:
         small = np.bincount(guess.ravel()) < self.minimum.predicted
         small[0] = False
         guess[small[guess]] = 0
-        # A true component too small to be judged takes its pixels out of the predictions, too.
+        # A true component too small to count takes its pixels out of the predictions, too.
         tiny = np.bincount(truth.ravel()) < self.minimum.truth
         tiny[0] = False
         counted &= ~tiny[truth]
@@ -117,7 +117,7 @@ class ComponentScores:
 
 
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Return the component number of every pixel, 0 outside, and how many numbers are in use."""
+    """Return the component number of every pixel, 0 outside, and the count of numbers."""
     count, numbers = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     return np.asarray(numbers), count
 

@@ -1,4 +1,4 @@
-"""Measures of a detector from how often every score was met on anomalies and on normal samples.
+"""Measures of a detector from the counts of its scores on anomalous and normal samples.
 
 A sample is a pixel or a whole frame. Scores are "higher = more anomalous". The positive class is
 named everywhere, because swapping it moves FPR95 by more than 15 points on the same data:
@@ -8,7 +8,7 @@ named everywhere, because swapping it moves FPR95 by more than 15 points on the 
 - `success`: a normal (correctly segmented, in-distribution) sample is positive and is accepted
   when its score is at most the threshold. ObsNet, LaREx and Residual Flow report this.
 
-Equal scores stand or fall together: every threshold takes all or none of them.
+Equal scores are never separated: a threshold takes all or none of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIGN_FLIPPED_BELOW = 0.5
 
 
 class Counts(NamedTuple):
-    """How often every score was met; `scores` fall strictly, all arrays are (N,)."""
+    """Counts per distinct score; `scores` strictly decrease, all arrays are (N,)."""
 
     scores: NDArray[np.float32]
     positives: NDArray[np.int64]
@@ -45,7 +45,7 @@ class DetectionCurve(ABC):
 
     @abstractmethod
     def counts(self) -> Counts:
-        """Return the distinct scores, falling, with their anomalous and normal samples."""
+        """Return the distinct scores, decreasing, with their anomalous and normal counts."""
 
     def has_both_kinds(self) -> bool:
         """Tell whether an anomalous and a normal sample were counted, as every measure needs."""
@@ -117,7 +117,7 @@ class DetectionCurve(ABC):
         (ObsNet, LaREx). Equal scores are taken together, so the true rate may exceed 95 %.
         """
         true, false = self._cumulated(positive)
-        # Integers, so that exactly 95 % is never missed by a rounded product.
+        # Integers, so that rounding cannot miss exactly 95 %.
         return float(false[np.argmax(20 * true >= 19 * true[-1])] / false[-1])
 
     def tnr95(self, positive: Positive = 'anomaly') -> float:
@@ -179,13 +179,13 @@ class DetectionCurve(ABC):
         return {name: round(100 * value, 3) for name, value in values.items()}
 
     def looks_flipped(self) -> bool:
-        """Tell whether the normal samples score higher, which mostly means a flipped sign."""
+        """Tell whether the normal samples score higher, which usually means a flipped sign."""
         return self.auroc() < SIGN_FLIPPED_BELOW
 
     def flip_warning(self, name: str) -> str | None:
         """Return a sentence about the score `name` when `looks_flipped()`, otherwise None.
 
-        No measure is ever turned round: a bad detector must look bad.
+        No measure is ever inverted: a bad detector must look bad.
         """
         if not self.looks_flipped():
             return None

@@ -1,11 +1,11 @@
 """The detection curve of a stream of scores in bounded memory, mergeable in any order.
 
-Every float32 score has an integer key of the same order. Distinct keys are counted; when one
-class has more than `cells` of them, the last bit of all keys is dropped, and again, until they
-fit. So a set of up to 262 144 distinct scores per class is exact (frame scores, one image),
-scores with a large common offset keep their resolution, no range has to be known, and equal
-scores stay equal. How many bits are dropped depends on the scores alone, not on their order, so
-merged curves equal one curve of all samples bit for bit.
+Every float32 score has an integer key of the same order. Distinct keys are counted; while one
+class has more than `cells` of them, the last bit of all keys is dropped. So a set of up to 262 144
+distinct scores per class is exact (frame scores, one image), scores with a large common offset
+keep their resolution, no range has to be known, and equal scores stay equal. How many bits are
+dropped depends on the scores alone, not on their order, so merged curves equal one curve of all
+samples bit for bit.
 
 On 10^7 continuous scores every measure agrees with the exact one to 1e-4. A curve holds at most
 24 bytes per cell (6 MiB) plus a buffer of up to a million scores (4 MiB) and the last update.
@@ -53,7 +53,7 @@ def _sum_equal(
 
 
 def _counted(keys: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Return the distinct keys, sorted, and how often each is met.
+    """Return the distinct keys, sorted, and their counts.
 
     As np.unique, which hashes first and takes five times as long on keys that rarely repeat.
     """
@@ -78,12 +78,12 @@ class _Histogram:
         )
 
     def drop_bits(self, bits: int) -> None:
-        """Let keys that differ in their last bits only share a cell."""
+        """Merge keys that differ only in their last bits into one cell."""
         if bits:
             self.keys, (self.counts,) = _sum_equal(self.keys >> np.uint32(bits), self.counts)
 
     def at(self, keys: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Return the counts spread over sorted keys that contain all of one's own."""
+        """Return the counts on a sorted superset of the keys."""
         spread = np.zeros(len(keys), dtype=np.int64)
         spread[np.searchsorted(keys, self.keys)] = self.counts
         return spread

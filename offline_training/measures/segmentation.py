@@ -51,7 +51,7 @@ class ConfusionMatrix:
         )
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Add another matrix of the same classes; raises ValueError for other ones."""
+        """Add another matrix of the same classes; raises ValueError for other classes."""
         if other.num_classes != self.num_classes:
             raise ValueError(
                 f'{self.num_classes} and {other.num_classes} classes differ; they must agree'

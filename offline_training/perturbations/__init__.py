@@ -1,6 +1,6 @@
-"""How images go bad in the field: weather, darkness, lens, sensor; seeded, with a severity.
+"""Image degradations of the field: weather, darkness, lens, sensor; seeded, with a severity.
 
-Frame-level sets of anomalies, and a way to see how a monitor behaves as conditions degrade.
+They make frame-level anomaly sets and show how a monitor behaves as conditions degrade.
 """
 
 from __future__ import annotations

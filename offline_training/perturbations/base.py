@@ -1,4 +1,4 @@
-"""What every perturbation is: a seeded, pure change of one image with a severity from 0 to 1."""
+"""The contract of a perturbation: a seeded, pure change of one image, severity 0 to 1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Family = Literal['weather', 'light', 'sensor', 'optics', 'colour', 'geometry']
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One way in which an image goes bad, with what a report needs to say about it."""
+    """A perturbation with what a report says about it."""
 
     apply: Apply
     """`apply(rng, image, severity)`: uint8 RGB (H, W, 3) in, a new one of the same shape out."""
@@ -26,7 +26,7 @@ class Perturbation:
     severity: str
     """What grows with severity, and what 1 means."""
     source: str
-    """Where the physical model comes from."""
+    """Source of the physical model."""
 
 
 def checked(function: Apply) -> Apply:

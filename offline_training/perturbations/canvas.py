@@ -1,4 +1,4 @@
-"""A small canvas for what is out of focus: drawn coarse, enlarged to the image."""
+"""A small canvas for out-of-focus layers: drawn at low resolution, enlarged to the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colour jitter: brightness, contrast, saturation and hue go wrong together."""
+"""Colour jitter: brightness, contrast, saturation and hue change together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BRIGHTNESS, CONTRAST, SATURATION = 0.6, 0.6, 1.0
 HUE = 2.4
 """Largest turn of the hue at severity 1 in radians."""
 LEAST = 0.5
-"""Share of the largest change that a draw has at least, so that no draw is without effect."""
+"""Least share of the largest change, so that every draw has an effect."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 

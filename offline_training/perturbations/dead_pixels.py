@@ -8,9 +8,9 @@ import numpy as np
 from offline_training.perturbations.base import Field, Image, checked
 
 SITES = 0.02
-"""Share of spoilt photosites at severity 1."""
+"""Share of defective photosites at severity 1."""
 COLUMNS, ROWS = 0.04, 0.015
-"""Share of spoilt columns and rows at severity 1."""
+"""Share of defective columns and rows at severity 1."""
 DEAD, HOT = 0.0, 255.0
 WEAKEST, STRONGEST = 25.0, 90.0
 """Grey levels by which a column with a bad amplifier is off."""
@@ -24,7 +24,7 @@ SPREAD = (
 
 @checked
 def dead_pixels(rng: np.random.Generator, image: Image, severity: float) -> Image:
-    """Spoil photosites under the colour filter array (RGGB), then demosaic.
+    """Break photosites under the colour filter array (RGGB), then demosaic.
 
     Single sites are dead or hot, columns are dead or off by a constant, rows are dead. Bilinear
     demosaicing spreads a fault over its neighbours: a hot site becomes a coloured cross. Faults
@@ -46,7 +46,7 @@ def dead_pixels(rng: np.random.Generator, image: Image, severity: float) -> Imag
 
 
 def _spoil(rng: np.random.Generator, raw: Field, severity: float) -> Field:
-    """Return what the sensor reads, float32 (H, W); where faults meet, the first one stays."""
+    """Return the sensor's readings, float32 (H, W); where faults overlap, the first one counts."""
     height, width = raw.shape
     # Severity at which each photosite, column and row fails.
     site = rng.random(raw.shape, np.float32) / SITES

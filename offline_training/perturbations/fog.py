@@ -14,7 +14,7 @@ DENSEST = 3.0 / 20
 GROWTH = 2.0
 PATCHINESS = 0.3
 AIRLIGHT = 0.75
-"""Of the sky's light; fog is a little darker than the cloudless sky it hides."""
+"""Share of the sky's light; fog is a little darker than the clear sky that it hides."""
 
 
 @checked

@@ -19,7 +19,7 @@ BRANCH = 0.36
 HEXAGON = np.pi / 3
 """Ice branches at 60 degrees."""
 FIRST_ICE = 0.1
-"""Below this severity, ice is the thinner the lower the severity."""
+"""Below this severity, ice thins in proportion."""
 ROUND = 4
 ICE = np.array([0.93, 0.98, 1.06], np.float32)
 """Colour of ice in white light."""
@@ -27,7 +27,7 @@ ICE = np.array([0.93, 0.98, 1.06], np.float32)
 
 @checked
 def frost(rng: np.random.Generator, image: Image, severity: float) -> Image:
-    """Let ice ferns and rime cover the image; `severity` is how long they have grown.
+    """Cover the image with ice ferns and rime; `severity` is how long they have grown.
 
     Stems start at the border, bend, and branch twice at 60 degrees as ice does; rime fills in
     between. Ice shows the ambient light and a blurred image of what is behind it. At 1 nearly

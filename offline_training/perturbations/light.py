@@ -19,7 +19,7 @@ _DISPLAY = np.rint(
 ).astype(np.uint8)
 BRIGHTEST = 0.05
 DIMMEST_AMBIENT = 0.2
-"""Linear. Fog, rain and dirt are lit by something even where the image itself is all black."""
+"""Least ambient light, linear: fog, rain and dirt are lit even where the image is black."""
 
 
 def to_linear(image: Image) -> Field:
@@ -28,7 +28,7 @@ def to_linear(image: Image) -> Field:
 
 
 def to_display(light: NDArray[np.floating]) -> Image:
-    """Encode linear light as sRGB uint8; what is outside 0..1 saturates."""
+    """Encode linear light as sRGB uint8; values outside 0..1 saturate."""
     root = np.sqrt(np.clip(light, 0, 1, dtype=np.float32))
     return np.asarray(_DISPLAY[(root * _STEPS + 0.5).astype(np.int16)])
 

@@ -9,9 +9,9 @@ from offline_training.perturbations.depth import HORIZON
 from offline_training.perturbations.light import to_display, to_linear
 
 DARKEST = 0.015
-"""Light that is left at severity 1 where no headlight shines."""
+"""Share of light left at severity 1 outside the headlights."""
 GAIN_SHARE = 0.6
-"""Of the lost stops, what the camera's automatic gain brings back."""
+"""Share of the lost stops that the camera's automatic gain restores."""
 DUSK = 0.75
 """Exponent of severity over which the logarithm of the light falls."""
 FULL_WELL = 2500.0
@@ -24,7 +24,7 @@ LAMPS = np.array([[1.0, 0.72, 0.38], [1.0, 0.9, 0.75], [0.85, 0.95, 1.0]], np.fl
 
 @checked
 def night(rng: np.random.Generator, image: Image, severity: float) -> Image:
-    """Take the light away and let the camera cope.
+    """Reduce the light and model the camera's response.
 
     Daylight falls to 1.5 % at `severity` 1, most at the top where no lamp shines; a headlight pool
     stays on the road; street lamps colour it. The camera raises its gain, which also raises shot

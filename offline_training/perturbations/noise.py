@@ -11,7 +11,7 @@ SIGMA = 60.0
 PHOTONS = 4.0
 """Photons of a white pixel at severity 1."""
 SALT = 0.25
-"""Share of spoilt pixels at severity 1."""
+"""Share of changed pixels at severity 1."""
 
 
 @checked
@@ -54,7 +54,7 @@ def salt_noise(rng: np.random.Generator, image: Image, severity: float) -> Image
     """
     draw = rng.random(image.shape[:2], np.float32)
     spoilt = SALT * severity
-    # Both kinds grow from the two ends of one uniform draw, so that spoilt pixels stay spoilt.
+    # Both kinds grow from the two ends of one uniform draw, so that changed pixels stay changed.
     out = image.copy()
     out[draw < spoilt / 2] = 255
     out[draw >= 1 - spoilt / 2] = 0

@@ -12,7 +12,7 @@ from offline_training.perturbations.light import ambient_light, to_display, to_l
 HEAVIEST = 200.0
 """Millimetres per hour at severity 1: a cloudburst."""
 DROPS = 4000
-"""Drops seen one by one at severity 1; farther ones only make the veil."""
+"""Drops drawn one by one at severity 1; farther ones only add to the veil."""
 NEAREST, FARTHEST = 0.7, 5.0
 FALL = 0.13
 """Metres that a drop falls while the shutter is open: 9 m/s for about 1/70 s."""
@@ -65,7 +65,7 @@ def _streaks(rng: np.random.Generator, height: int, width: int, severity: float)
     points = np.rint(np.stack([start, end], axis=1) * 2**ROUND).astype(np.int32)
     canvas = np.zeros((height, width), np.uint8)
     shown = born < severity
-    for level in range(SHADES):  # brightest last: a near drop hides a far one
+    for level in range(SHADES):  # brightest last: a near drop covers a far one
         for pen in np.unique(pens[shown & (shade == level)]):
             chosen = points[shown & (shade == level) & (pens == pen)]
             value = 255 * (level + 0.5) / SHADES

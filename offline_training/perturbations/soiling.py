@@ -23,7 +23,7 @@ CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], axis=1)
 
 @checked
 def mud(rng: np.random.Generator, image: Image, severity: float) -> Image:
-    """Throw mud at the lens: splashes, droplets around them, and runs below.
+    """Cover the lens with mud: splashes, droplets around them, and runs below.
 
     Splashes arrive one after another as `severity` grows; at 1 they hide about half of the
     image. Light passes by Beer-Lambert's law, so thin rims are translucent, and everything is
@@ -74,7 +74,7 @@ def soiling(rng: np.random.Generator, image: Image, severity: float) -> Image:
 
 
 def _ready(severity: float, born: float) -> float:
-    """Share of a thing that is there: it appears at severity `born` and is complete 0.1 later."""
+    """Share of an element that is visible: 0 up to severity `born`, 1 from `born` + 0.1."""
     return float(np.clip((severity - 0.9 * born) / 0.1, 0, 1))
 
 

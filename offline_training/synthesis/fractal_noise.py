@@ -1,4 +1,4 @@
-"""Clouds of random size and roughness, of which textures, fog, frost and dirt are made."""
+"""Smooth random fields, from which textures, fog, frost and dirt are made."""
 
 from __future__ import annotations
 

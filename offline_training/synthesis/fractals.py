@@ -15,7 +15,7 @@ Float = NDArray[np.float64]
 MIN_SHARE = 0.2
 """A shape must fill this share of its box; FractalDB's filling rate."""
 MAX_SHARE = 0.8
-"""Fuller ones look like the box itself."""
+"""A shape that fills more looks like the box itself."""
 LONGEST = 128
 """Larger boxes are drawn with this many pixels along the longer side and enlarged."""
 THINNEST = 3
@@ -26,9 +26,9 @@ WALKERS = 1024
 def iterated_function_system(rng: np.random.Generator) -> tuple[Float, Float, Float]:
     """Draw 2..8 affine maps x -> A x + b: A (N, 2, 2), b (N, 2) and probabilities (N,).
 
-    Entries are uniform as in FractalDB, then each A is scaled to a spectral norm of 0.3..0.9: maps
-    that all contract have an attractor (Hutchinson 1981), so none has to be thrown away for
-    running off. Probabilities are proportional to |det A|, which spreads points evenly.
+    Entries are uniform as in FractalDB, then each A is scaled to a spectral norm of 0.3..0.9:
+    contracting maps have an attractor (Hutchinson 1981), so no system diverges. Probabilities are
+    proportional to |det A|, which spreads points evenly.
     """
     count = int(rng.integers(2, 9))
     matrices = rng.uniform(-1, 1, (count, 2, 2))
@@ -42,7 +42,8 @@ def iterated_function_system(rng: np.random.Generator) -> tuple[Float, Float, Fl
 def attractor_points(rng: np.random.Generator, count: int) -> Float:
     """Draw at least `count` points (N, 2) of the attractor of a random system (chaos game)."""
     matrices, offsets, probabilities = iterated_function_system(rng)
-    # The fixed point of a map lies on the attractor, so no point before it has to be dropped.
+    # The fixed point of a map lies on the attractor, so no points have to be discarded at the
+    # start.
     fixed = np.linalg.solve(np.eye(2) - matrices[0], offsets[0])
     points = np.tile(fixed, (WALKERS, 1))
     visited = []

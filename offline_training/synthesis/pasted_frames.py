@@ -1,4 +1,4 @@
-"""Normal images with pasted objects and the truth at map resolution: to choose and calibrate."""
+"""Normal images with pasted objects, and their ground truth at map resolution."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pasted_frames(
 
 
 def _map_truth(mask: UInt8Array, labels: UInt8Array) -> UInt8Array:
-    """Bring a full-size mask to map resolution; rims of objects and void are ignored."""
+    """Reduce a full-size mask to map resolution; rims of objects and void become ignored."""
     cover, void = _share(mask > 0), _share(labels == VOID)
     truth = (cover > 0.5).astype(np.uint8)
     truth[(cover <= 0.5) & ((cover > 0) | (void > 0.5))] = IGNORE

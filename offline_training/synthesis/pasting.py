@@ -35,7 +35,7 @@ def paste_objects(
 
 def _paste_one(rng: np.random.Generator, image: Image, mask: Mask, donor: Image | None) -> None:
     rows, columns = mask.shape
-    # Log-uniform sizes: far, small things must count as much as near ones.
+    # Log-uniform sizes: far, small objects must count as much as near ones.
     size = np.exp(rng.uniform(np.log(0.04), np.log(0.6))) * rows
     aspect = np.exp(rng.uniform(-0.8, 0.8))
     height = int(np.clip(size / np.sqrt(aspect), 8, rows - 2))
@@ -65,7 +65,7 @@ def _paste_one(rng: np.random.Generator, image: Image, mask: Mask, donor: Image 
 
 
 def _feather(alpha: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Blur the cut; parts too thin to stay half visible go, or they would be seen but unmasked."""
+    """Feather the outline; drop parts too thin to stay half visible: they are not in the mask."""
     soft = cv2.GaussianBlur(alpha, (0, 0), sigma)
     reach = 2 * math.ceil(4 * sigma) + 1
     near = cv2.dilate((soft > 0.5).astype(np.uint8), np.ones((reach, reach), np.uint8))
@@ -86,7 +86,7 @@ def _donor_crop(rng: np.random.Generator, donor: Image, height: int, width: int)
 
 
 def _shade(rng: np.random.Generator, surface: NDArray, outline: Mask) -> NDArray:
-    """Light the object from one side and darken its rim, as solid bodies look."""
+    """Light the object from one side and darken its rim, so that it looks solid."""
     height, width = outline.shape
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)

@@ -74,7 +74,7 @@ OUTLINES = (blob, blob, creature, creature, polygon, ragged)
 
 
 def silhouette(rng: np.random.Generator, height: int, width: int) -> Mask:
-    """Draw one random outline, rotated now and then."""
+    """Draw one random outline, sometimes rotated."""
     mask = OUTLINES[rng.integers(len(OUTLINES))](rng, height, width)
     if rng.random() < 0.3:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-180, 180), 0.9)

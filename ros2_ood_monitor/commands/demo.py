@@ -65,14 +65,14 @@ def execute(args: argparse.Namespace) -> int:
         bundle = train(args.output)
     console.rule('demo')
     try:
-        judgement, start_s = run_demo(bundle, args.output, DEMO, args.domain_id, console)
+        outcome, start_s = run_demo(bundle, args.output, DEMO, args.domain_id, console)
     except KeyboardInterrupt:
         console.print('interrupted; camera and monitor are stopped')
         raise
     console.print()
-    summarize(console, judgement, start_s)
+    summarize(console, outcome, start_s)
     console.print(f'overlay images and bag: {args.output}/alert_*.jpg {args.output}/demo.mcap')
-    return 0 if judgement.passed else 1
+    return 0 if outcome.passed else 1
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Run the demo: start the processes, do harm at known times, watch the alert, judge."""
+"""Run the demo: start the processes, inject events at known times, compare with the alert."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from ros2_ood_monitor.demo.judgement import Judgement, Transition, judge
-from ros2_ood_monitor.demo.observer import Observer
+from ros2_ood_monitor.demo.alert_listener import AlertListener
+from ros2_ood_monitor.demo.outcome import Outcome, Transition, compare
 from ros2_ood_monitor.demo.processes import Camera, DemoError, Process
 from ros2_ood_monitor.demo.render import render
 from ros2_ood_monitor.demo.report import announce_change, announce_event
@@ -42,8 +42,8 @@ MONITOR_CONFIG = """\
 
 def run_demo(
     bundle: Path, folder: Path, schedule: Schedule, domain_id: int, console: Console
-) -> tuple[Judgement, float]:
-    """Run camera and monitor as processes and return the judgement and the camera's start time.
+) -> tuple[Outcome, float]:
+    """Run camera and monitor as processes and return the outcome and the camera's start time.
 
     Leaves schedule, logs, overlay images and bag in `folder`. Raises DemoError if a process
     dies on its own. Whatever happens, both processes are stopped.
@@ -58,11 +58,11 @@ def run_demo(
         drawn = render(schedule, images)
         for _ in track(drawn, 'drawing the camera images', schedule.frames, console=console):
             pass
-        observer = Observer(domain_id, folder / 'demo.mcap', folder)
-        stack.callback(observer.close)
+        listener = AlertListener(domain_id, folder / 'demo.mcap', folder)
+        stack.callback(listener.close)
         monitor = start_monitor(bundle, domain_id, folder)
         stack.callback(monitor.stop)
-        wait_until_ready(observer, monitor)
+        wait_until_ready(listener, monitor)
         start_s = time.monotonic() + LEAD_S
         camera = Camera(
             folder / 'schedule.json', images, start_s, domain_id, folder / 'camera.log'
@@ -70,9 +70,9 @@ def run_demo(
         stack.callback(camera.stop)
         camera.start()
         console.print('the monitor is ready; the camera starts')
-        performance = Performance(schedule, camera, monitor, observer, start_s, console)
+        performance = Performance(schedule, camera, monitor, listener, start_s, console)
         performance.run()
-        return performance.judgement(), start_s
+        return performance.outcome(), start_s
 
 
 def start_monitor(bundle: Path, domain_id: int, folder: Path) -> Process:
@@ -95,10 +95,10 @@ def start_monitor(bundle: Path, domain_id: int, folder: Path) -> Process:
     return Process('monitor', arguments, folder / 'monitor.log')
 
 
-def wait_until_ready(observer: Observer, monitor: Process) -> None:
+def wait_until_ready(listener: AlertListener, monitor: Process) -> None:
     """Wait for the heartbeat to say that only an image is missing."""
     deadline = time.monotonic() + READY_S
-    while not observer.causes or 'loading' in observer.causes:
+    while not listener.causes or 'loading' in listener.causes:
         monitor.require_running()
         if time.monotonic() > deadline:
             raise DemoError(f'the monitor is not ready after {READY_S:.0f} s ({monitor.log})')
@@ -113,14 +113,14 @@ class Performance:
         schedule: Schedule,
         camera: Camera,
         monitor: Process,
-        observer: Observer,
+        listener: AlertListener,
         start_s: float,
         console: Console,
     ) -> None:
         self._schedule = schedule
         self._camera = camera
         self._monitor = monitor
-        self._observer = observer
+        self._listener = listener
         self._start_s = start_s
         self._console = console
         self._killed: dict[Event, float] = {}
@@ -136,7 +136,7 @@ class Performance:
             self._monitor.require_running()
             self._camera.require_running()
             try:
-                change = self._observer.transitions.get(timeout=0.02)
+                change = self._listener.transitions.get(timeout=0.02)
             except queue.Empty:
                 self._announce_events()
                 continue
@@ -144,9 +144,9 @@ class Performance:
             self._transitions.append(change)
             announce_change(self._console, change, self._injected(), self._start_s)
 
-    def judgement(self) -> Judgement:
+    def outcome(self) -> Outcome:
         """Judge what happened until now."""
-        return judge(self._injected(), self._transitions, LIMIT_S)
+        return compare(self._injected(), self._transitions, LIMIT_S)
 
     def _injected(self) -> list[Injected]:
         return injected(self._schedule, self._camera.sent, self._killed)

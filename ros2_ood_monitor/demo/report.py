@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ros2_ood_monitor.demo.judgement import Judgement, Transition, answers
+from ros2_ood_monitor.demo.outcome import Outcome, Transition, is_answer
 from ros2_ood_monitor.demo.truth import Injected
 from ros2_ood_monitor.pages.state_styles import STYLES
 
@@ -27,7 +27,7 @@ def announce_change(
         (
             f'  [bold]+{(change.at_s - one.start_s) * 1e3:.0f} ms[/]'
             for one in known
-            if answers(change, one)
+            if is_answer(change, one)
         ),
         '',
     )
@@ -39,27 +39,27 @@ def announce_change(
     )
 
 
-def summarize(console: Console, judgement: Judgement, origin_s: float) -> None:
+def summarize(console: Console, outcome: Outcome, origin_s: float) -> None:
     """Print the final table."""
     table = Table(title='What was injected, and when the alert came', title_justify='left')
     table.add_column('injected')
     for heading in ('at', 'alert', 'delay', 'safe again'):
         table.add_column(heading, justify='right')
-    for verdict in judgement.verdicts:
-        one, delay = verdict.injected, verdict.delay_s
+    for answer in outcome.answers:
+        one, delay = answer.injected, answer.delay_s
         cells = ['[bold red]MISSED[/]', '-', '-']
-        if verdict.alert is not None and delay is not None:
-            late = delay > judgement.limit_s
+        if answer.alert is not None and delay is not None:
+            late = delay > outcome.limit_s
             cells = [
-                f'[{STYLES[verdict.alert.state]}]{verdict.alert.state.name}[/]',
+                f'[{STYLES[answer.alert.state]}]{answer.alert.state.name}[/]',
                 f'[{"bold red" if late else "green"}]{delay * 1e3:.0f} ms[/]',
-                '-' if verdict.cleared_s is None else f'{verdict.cleared_s - one.end_s:+.1f} s',
+                '-' if answer.cleared_s is None else f'{answer.cleared_s - one.end_s:+.1f} s',
             ]
         table.add_row(escape(one.event.what), f'{one.start_s - origin_s:.1f} s', *cells)
     console.print(table)
-    count = len(judgement.false_alarms)
+    count = len(outcome.false_alarms)
     console.print(f'false alarms: [{"bold red" if count else "green"}]{count}[/]')
-    for change in judgement.false_alarms:
+    for change in outcome.false_alarms:
         console.print(
             f'  {change.at_s - origin_s:.2f} s {change.state.name}: {escape(change.text)}'
         )

@@ -27,7 +27,7 @@ _MOST_PADDING = 3  # DDS pads a sample to a multiple of 4 bytes
 
 
 class CdrError(ValueError):
-    """Bytes that are not the message they should be, or a message that does not fit its type."""
+    """Bytes that do not encode the expected message, or a message that does not fit its type."""
 
 
 def serialize(message: object) -> bytes:

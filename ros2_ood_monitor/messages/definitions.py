@@ -1,4 +1,4 @@
-"""Field lists of the ROS messages this package speaks, as in their `.msg` files.
+"""Field lists of the ROS messages that this package uses, as in their `.msg` files.
 
 The CDR codec, the RIHS01 type hash, the DDS type and the schema in a bag are all derived from
 these, so they cannot disagree. vision_msgs as of 4.x (Humble to Lyrical), the rest unchanged

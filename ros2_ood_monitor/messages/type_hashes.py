@@ -1,4 +1,4 @@
-"""RIHS01 type hashes: what Iron and newer compare to tell two versions of a message apart.
+"""RIHS01 type hashes, by which Iron and newer distinguish versions of a message.
 
 REP-2016: SHA-256 of the JSON form of the type description, without default values.
 """

@@ -1,4 +1,4 @@
-"""The ROS messages this package speaks, as dataclasses whose fields are in wire order.
+"""The ROS messages that this package uses, as dataclasses whose fields are in wire order.
 
 Images, headers and stamps are the ones of `frame`: a camera's message needs no conversion.
 """

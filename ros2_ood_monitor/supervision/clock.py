@@ -1,4 +1,4 @@
-"""Clocks: one that never jumps for watchdogs, the system's for stamps, one turned by hand."""
+"""Clocks: a steady one for watchdogs, the system's for stamps, a manual one for recordings."""
 
 from __future__ import annotations
 

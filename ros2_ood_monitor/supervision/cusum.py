@@ -5,19 +5,19 @@ from __future__ import annotations
 from ros2_ood_monitor.bundle.manifest import Alarm
 
 DRAIN_S = 0.1
-"""Evidence above the threshold is capped to what this many seconds of zero scores drain."""
+"""Evidence above the threshold is capped at what this many seconds of zero scores remove."""
 
 
 LEAST_FRAMES = 3
-"""No fewer frames raise the alarm, however anomalous one of them is: a glitch is not an object."""
+"""Fewer frames never raise the alarm, however anomalous: a glitch is not an object."""
 
 
 class Cusum:
     """S = max(0, S + min(score - drift, threshold / 3)), alarm at S >= threshold.
 
-    S is capped a little above the threshold. The cap cannot change when an alarm first fires, only
-    how long it outlives its cause: without it a minute of anomaly would need a minute to drain.
-    `frame_rate` is that of the calibration in Hz.
+    S is capped a little above the threshold. The cap does not change when an alarm first fires,
+    only how long it lasts after its cause: without it, evidence of a minute would take a minute to
+    fall. `frame_rate` is that of the calibration in Hz.
     """
 
     def __init__(self, alarm: Alarm, frame_rate: float) -> None:
@@ -34,7 +34,7 @@ class Cusum:
     @property
     def alarming(self) -> bool:
         """True while the evidence reaches the threshold."""
-        # Three thirds may add up to an ulp less than the whole.
+        # Three thirds may add up to one ulp less than the threshold.
         return self.evidence >= self.threshold * (1 - 1e-12)
 
     def update(self, score: float) -> None:

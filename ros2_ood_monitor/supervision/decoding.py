@@ -1,4 +1,4 @@
-"""From bytes as they were on the wire to an RGB image, refusing whatever does not add up."""
+"""From bytes as received to an RGB image; inconsistent ones are refused."""
 
 from __future__ import annotations
 
@@ -99,7 +99,8 @@ def decode_compressed(raw: RawCompressedImage) -> UInt8Array:
         raise InputFault(
             'encoding', 'the PNG image has more than 8 bits per sample; let the camera send 8'
         )
-    # OpenCV paints the missing part of a cut JPEG grey and says nothing. Encoders may pad the end.
+    # OpenCV fills the missing part of a truncated JPEG with grey, without an error. Encoders may
+    # pad the end.
     if head.startswith(b'\xff\xd8') and b'\xff\xd9' not in raw.data[-4096:].tobytes():
         raise InputFault('not_decodable', f'the JPEG image is cut off after {raw.data.size} bytes')
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION

@@ -11,14 +11,14 @@ from ros2_ood_monitor.supervision.decoding import InputFault, check_image, decod
 __all__ = ['InputCheck', 'InputFault', 'check_image', 'decode_compressed']
 
 FROZEN_IMAGES = 3
-"""A slow camera may repeat one image by chance; this many in a row are no chance."""
+"""A slow camera may repeat an image; this many in a row are not a coincidence."""
 
 EXPOSURE_STRIDE = 8
 """Exposure is measured on every 8th pixel of every 8th row."""
 
 
 class InputCheck:
-    """The checks that need memory; one per camera and activation, used by one thread."""
+    """The checks that keep state; one per camera and activation, used by one thread."""
 
     def __init__(self, config: SupervisionConfig) -> None:
         self.config = config
@@ -36,7 +36,7 @@ class InputCheck:
         `received_ns` is its arrival on the steady clock, `stamp_clock_ns` the same moment on the
         clock that image stamps are made with.
         """
-        # Every memory is updated even when an earlier check fails, so that one bad image does not
+        # All state is updated even when an earlier check fails, so that one bad image does not
         # make the next good one look bad.
         stamp_fault = self._stamp_fault(raw.header.stamp.to_ns(), stamp_clock_ns)
         image = decode_compressed(raw) if isinstance(raw, RawCompressedImage) else check_image(raw)
@@ -120,5 +120,5 @@ class InputCheck:
 def _same(image: UInt8Array, other: UInt8Array) -> bool:
     if image.shape != other.shape:
         return False
-    # A live camera differs somewhere in the first few rows looked at; only equal ones cost more.
+    # The images of a live camera differ within a few rows; only equal ones are compared in full.
     return np.array_equal(image[::32], other[::32]) and np.array_equal(image, other)

@@ -1,4 +1,4 @@
-"""A mailbox for one image: the newest replaces an unread older one, nobody ever waits to post."""
+"""A mailbox for one image: the newest replaces an unread older one, and posting never waits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Mailbox(Generic[Item]):
             self._condition.notify()
 
     def clear(self) -> None:
-        """Throw away what is waiting."""
+        """Drop the waiting item."""
         with self._condition:
             self.dropped += self._item is not None
             self._item = None

@@ -1,4 +1,4 @@
-"""Unknown regions that stay: one that flickers up once is noise."""
+"""Unknown regions that persist: one that appears in a single frame is noise."""
 
 from __future__ import annotations
 

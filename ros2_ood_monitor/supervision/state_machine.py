@@ -1,7 +1,7 @@
 """The state machine: what is known about one camera's view, and why.
 
-Every way of not knowing is a cause, the most severe cause wins, and a cause is let go only after
-it has been gone for a while.
+Every way of not knowing is a cause, the most severe cause wins, and a cause is released only after
+it has been absent for a while.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class Supervisor:
         self._streaks = RegionStreaks()
 
     def configure(self, config: SupervisionConfig) -> None:
-        """Take over changed limits and delays."""
+        """Apply changed limits and delays."""
         with self._lock:
             self.config = config
 
     def arm(self, channels: Mapping[str, Channel]) -> None:
-        """Use the alarm rules of a bundle; the evidence outlives a restart of the same bundle."""
+        """Use the alarm rules of a bundle; the evidence survives a restart of the same bundle."""
         with self._lock:
             if self._channels != channels:
                 self._channels = channels
@@ -102,9 +102,9 @@ class Supervisor:
                 self._let_go(lambda held: not self._is_latched(held))
 
     def received(self, received_ns: int) -> None:
-        """Note that an image arrived at `received_ns`, whatever becomes of it."""
+        """Record that an image arrived at `received_ns`, accepted or not."""
         with self._lock:
-            # A silence that ends here must not pass unnoticed because nobody ticked meanwhile.
+            # A silence that ends here must be held even if no tick came meanwhile.
             self._hold()
             self._received_ns = received_ns
             if self._pending_since_ns is None:
@@ -157,7 +157,7 @@ class Supervisor:
     def engine_fault(
         self, text: str, received_ns: int | None = None, code: str = 'engine_failed'
     ) -> None:
-        """Note that the engines failed, on the image that arrived at `received_ns` if any.
+        """Record that the engines failed, on the image that arrived at `received_ns` if any.
 
         Without an image it counts in every phase, also when they fail before they can start.
         """
@@ -205,7 +205,7 @@ class Supervisor:
             )
 
     def reset(self) -> tuple[bool, str]:
-        """Let go of latched causes; refused, with the reason, until all of them are over."""
+        """Release latched causes; refused, with the reason, until all of them are over."""
         with self._lock:
             self._hold()
             now_ns = self.clock.now_ns()
@@ -220,7 +220,7 @@ class Supervisor:
         return self._phase in ('inactive', 'stopped')
 
     def _answered(self, received_ns: int) -> None:
-        # A newer image may already wait; its time runs from its own arrival.
+        # A newer image may be waiting; its time counts from its own arrival.
         newest = self._received_ns
         self._pending_since_ns = newest if newest is not None and newest > received_ns else None
 
@@ -241,7 +241,7 @@ class Supervisor:
         self._held = {code: held for code, held in self._held.items() if not condition(held)}
 
     def _hold(self) -> dict[str, Cause]:
-        """Note every cause that is true now, before or after something changes; return them."""
+        """Hold every cause that is true now; called before and after each change. Returns them."""
         now_ns = self.clock.now_ns()
         true = {
             cause.code: cause for cause in (*self._phase_causes(now_ns), *self._frame_causes())
@@ -316,7 +316,7 @@ class Supervisor:
                 text = f'no image has arrived for {phase_s:.0f} s; is the camera running?'
                 yield Cause(State.FAULT, 'no_image', text)
             return
-        # Loading may have taken long; the camera is not to blame for it.
+        # Time spent loading does not count against the camera.
         silent_s = (now_ns - max(self._received_ns, self._phase_since_ns)) / 1e9
         if silent_s > config.stale_after_s:
             yield Cause(State.FAULT, 'stale', f'no image for {silent_s:.1f} s')

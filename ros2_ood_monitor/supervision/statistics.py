@@ -1,4 +1,4 @@
-"""How the monitor itself is doing: counters, rates and latencies of the last seconds."""
+"""The monitor's own performance: counters, and rates and latencies of the last seconds."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class StatisticsWindow:
 
 
 def _rate(times_ns: list[int], now_ns: int) -> float:
-    # Until now rather than until the last event, so that a stall shows.
+    # Up to now, not up to the last event, so that a stall shows.
     if len(times_ns) < 2 or now_ns <= times_ns[0]:
         return 0.0
     return (len(times_ns) - 1) / ((now_ns - times_ns[0]) / 1e9)

@@ -1,4 +1,4 @@
-"""Log lines that repeat with every frame, at most one in a while."""
+"""Rate limit for log lines that would repeat with every frame."""
 
 from __future__ import annotations
 

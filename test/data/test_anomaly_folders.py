@@ -115,7 +115,7 @@ def test_camvid_ood_is_for_judging_only(tmp_path: Path) -> None:
     camvid_ood_tree(tmp_path / 'set')
     config = Config(data=DataConfig(dataset='camvid_ood', data_dir=str(tmp_path / 'set')))
     assert len(open_dataset(config, 'test')) == 2
-    with pytest.raises(DataError, match='judging only'):
+    with pytest.raises(DataError, match='testing only'):
         open_dataset(config, 'train')
     with pytest.raises(DataError, match='neither images/ nor test_ood/'):
         CamVidOOD(tmp_path)

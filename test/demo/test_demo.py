@@ -1,4 +1,4 @@
-"""The demo: its schedule, its judgement of alerts, and (slow) the whole of it."""
+"""The demo: its schedule, its outcome of alerts, and (slow) the whole of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ros2_ood_monitor.alert import State
-from ros2_ood_monitor.demo.judgement import RELEASE_S, Transition, judge
+from ros2_ood_monitor.demo.outcome import RELEASE_S, Transition, compare
 from ros2_ood_monitor.demo.processes import DemoError, Process
 from ros2_ood_monitor.demo.render import render
 from ros2_ood_monitor.demo.schedule import Event, EventKind, Schedule
@@ -65,7 +65,7 @@ def injected(event: Event) -> Injected:
 
 
 def test_alert_within_the_limit_passes_and_its_delay_is_reported():
-    judgement = judge(
+    outcome = compare(
         [injected(ANOMALY), injected(FREEZE)],
         [
             Transition(0.0, State.INITIALIZING),
@@ -77,25 +77,25 @@ def test_alert_within_the_limit_passes_and_its_delay_is_reported():
         ],
         limit_s=0.5,
     )
-    assert judgement.passed
-    assert [verdict.delay_s for verdict in judgement.verdicts] == pytest.approx([0.3, 0.4])
-    assert [verdict.cleared_s for verdict in judgement.verdicts] == [11.5, 17.2]
+    assert outcome.passed
+    assert [answer.delay_s for answer in outcome.answers] == pytest.approx([0.3, 0.4])
+    assert [answer.cleared_s for answer in outcome.answers] == [11.5, 17.2]
 
 
 def test_late_alert_fails():
-    judgement = judge(
+    outcome = compare(
         [injected(ANOMALY)], [Transition(1.0, State.NOMINAL), Transition(8.6, State.ALERT)], 0.5
     )
-    assert not judgement.passed
-    assert judgement.verdicts[0].delay_s == pytest.approx(0.6)
+    assert not outcome.passed
+    assert outcome.answers[0].delay_s == pytest.approx(0.6)
 
 
 def test_fault_does_not_answer_an_anomaly():
-    judgement = judge(
+    outcome = compare(
         [injected(ANOMALY)], [Transition(1.0, State.NOMINAL), Transition(8.2, State.FAULT)], 0.5
     )
-    assert judgement.verdicts[0].alert is None
-    assert not judgement.passed
+    assert outcome.answers[0].alert is None
+    assert not outcome.passed
 
 
 def test_alarm_outside_every_window_is_false():
@@ -106,18 +106,18 @@ def test_alarm_outside_every_window_is_false():
         Transition(8.2, State.ALERT),
         Transition(ANOMALY.end_s + RELEASE_S + 0.1, State.FAULT),
     ]
-    judgement = judge([injected(ANOMALY)], transitions, 0.5)
-    assert judgement.false_alarms == (transitions[1], transitions[4])
-    assert not judgement.passed
+    outcome = compare([injected(ANOMALY)], transitions, 0.5)
+    assert outcome.false_alarms == (transitions[1], transitions[4])
+    assert not outcome.passed
 
 
 def test_start_of_the_monitor_is_no_alarm():
-    judgement = judge([], [Transition(0.0, State.INITIALIZING), Transition(2.0, State.FAULT)], 0.5)
-    assert judgement.passed
+    outcome = compare([], [Transition(0.0, State.INITIALIZING), Transition(2.0, State.FAULT)], 0.5)
+    assert outcome.passed
 
 
 def test_silence_is_a_miss():
-    assert not judge([injected(FREEZE)], [Transition(1.0, State.NOMINAL)], 0.5).passed
+    assert not compare([injected(FREEZE)], [Transition(1.0, State.NOMINAL)], 0.5).passed
 
 
 def test_event_begins_with_its_first_image_and_ends_with_the_next_good_one():
@@ -183,8 +183,8 @@ def test_camera_faults_reach_a_subscriber_and_both_processes_leave(tiny_bundle, 
             Event(EventKind.DEATH, 'camera dies', 4.5, 2.5),
         ),
     )
-    judgement, _ = run_demo(tiny_bundle, tmp_path, one, DOMAIN_ID, Console(quiet=True))
-    delays = [verdict.delay_s for verdict in judgement.verdicts]
+    outcome, _ = run_demo(tiny_bundle, tmp_path, one, DOMAIN_ID, Console(quiet=True))
+    delays = [answer.delay_s for answer in outcome.answers]
     assert len(delays) == 2
     assert all(delay is not None and delay <= 0.5 for delay in delays)
     assert processes_with(str(tmp_path)) == []

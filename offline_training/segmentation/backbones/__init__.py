@@ -17,7 +17,7 @@ from offline_training.segmentation.backbones.segnet import SegNet
 
 
 def _deeplabv3plus(num_classes: int, **kwargs: Any) -> Backbone:
-    # Imported when asked for: torchvision takes a second, and only this network needs it.
+    # Imported here: torchvision takes a second to import, and only this network needs it.
     from offline_training.segmentation.backbones.deeplabv3plus import DeepLabV3Plus
 
     return DeepLabV3Plus(num_classes, **kwargs)

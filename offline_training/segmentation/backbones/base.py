@@ -1,4 +1,4 @@
-"""What the detectors need of a segmentation network."""
+"""The segmentation network as detectors see it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module, ABC):
-    """A segmentation network whose inner activations ("taps") can be looked at.
+    """A segmentation network that returns inner activations ("taps").
 
     Calling it maps normalised float32 (B, 3, H, W) to logits (B, C, H, W).
     """

@@ -13,7 +13,7 @@ from offline_training.learning.settings import ConfigError
 
 
 class Classifier(nn.Module, ABC):
-    """An image classifier whose inner activations ("taps") can be looked at.
+    """An image classifier that returns inner activations ("taps").
 
     Calling it maps normalised float32 (B, 3, H, W) to logits (B, C).
     """

@@ -1,6 +1,7 @@
 """DropBlock (Ghiasi, Lin, Le: "DropBlock: A regularization method for CNNs", NeurIPS 2018).
 
-The mask is drawn apart from its use: an engine must be deterministic, so it gets masks as inputs.
+Drawing a mask is separate from applying it: an engine must be deterministic and gets masks as
+inputs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 
 def seed_probability(drop_prob: float, block: tuple[int, int], size: tuple[int, int]) -> float:
-    """Return gamma (equation 1): how likely each place where a block fits starts a block.
+    """Return gamma (equation 1): the probability that a block starts at a place where it fits.
 
     `block` and `size` are rows and columns, `block` not larger than `size`. Blocks may overlap,
     so the share that is really dropped is at most `drop_prob`.

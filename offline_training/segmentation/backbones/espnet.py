@@ -57,7 +57,8 @@ class ESP(nn.Module):
 def halve(x: Tensor) -> Tensor:
     """Average 3x3 pixels at every second one: (B, C, H, W) -> (B, C, H/2, W/2).
 
-    A convolution with fixed weights, because engines lay three channels out anew for a pooling.
+    A convolution with fixed weights: for a pooling, engines would change the layout of the three
+    channels.
     """
     channels = x.shape[1]
     box = torch.eye(channels, dtype=x.dtype, device=x.device)[:, :, None, None] / 9
@@ -67,12 +68,12 @@ def halve(x: Tensor) -> Tensor:
 class ESPNet(Backbone):
     """ESPNet segmentation network, input (B, 3, H, W) with H and W multiples of 8.
 
-    The last decoder step joins what is known at half size: with `decoder_skip='level1'` all 19
+    The last decoder step joins the tensors of half size: with `decoder_skip='level1'` all 19
     channels, as in the public CamVid checkpoint, with 'stem' only the 16 learned ones, as in the
     public Cityscapes checkpoints.
 
-    The taps are what the detectors look at: `level1` (B, 19, H/2, W/2), `level2`
-    (B, 131, H/4, W/4), `level3` (B, 256, H/8, W/8) and `decoder` (B, num_classes, H/2, W/2).
+    The taps are `level1` (B, 19, H/2, W/2), `level2` (B, 131, H/4, W/4), `level3` (B, 256, H/8,
+    W/8) and `decoder` (B, num_classes, H/2, W/2).
     """
 
     def __init__(

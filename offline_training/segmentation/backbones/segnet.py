@@ -45,7 +45,7 @@ class SegNet(Backbone):
     exported. Odd sizes are pooled as torch does, without their last row or column, which unpooling
     fills with zeros: 480x360 is exact, with 22 rows at a sixteenth and 11 at a thirty-second.
 
-    The logits leave a plain convolution. ObsNet's network has batch normalisation and ReLU behind
+    The last layer is a plain convolution. ObsNet's network has batch normalisation and ReLU behind
     it, which makes every negative logit zero and with it the scores that read logits.
 
     Taps are the outputs of the ten blocks: `down1` (B, 64, H/2, W/2), `down2` (B, 128, H/4, W/4),

@@ -1,4 +1,4 @@
-"""Max-unpooling without indices, for engines that know neither pooling indices nor unpooling."""
+"""Max-unpooling without indices, for engines without pooling indices and unpooling."""
 
 from __future__ import annotations
 

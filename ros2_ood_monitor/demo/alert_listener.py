@@ -1,4 +1,4 @@
-"""What a user of the monitor sees: subscribes to its topics over DDS, records, keeps images."""
+"""Subscribe to the monitor's topics over DDS, record them, keep an image of every alert."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ros2_ood_monitor.alert import State
 from ros2_ood_monitor.bus.dds import DdsMiddleware
-from ros2_ood_monitor.demo.judgement import Transition
+from ros2_ood_monitor.demo.outcome import Transition
 from ros2_ood_monitor.frame import RawCompressedImage
 from ros2_ood_monitor.messages import topics
 from ros2_ood_monitor.messages.conversions import alerts_from_message
@@ -31,8 +31,8 @@ RECORDED = (
 """All but the uncompressed overlay, which would double the size of the bag."""
 
 
-class Observer:
-    """Subscribes as any ROS 2 node would; all callbacks come on the one receiving thread."""
+class AlertListener:
+    """Listens as any ROS 2 node would; all callbacks come on one receiving thread."""
 
     def __init__(self, domain_id: int, bag: Path, images: Path) -> None:
         self.transitions: queue.SimpleQueue[Transition] = queue.SimpleQueue()
@@ -43,7 +43,7 @@ class Observer:
         self._images = images
         self._wanted: str | None = None
         self._writer = McapWriter(bag)
-        self._middleware = DdsMiddleware('demo_observer', domain_id=domain_id)
+        self._middleware = DdsMiddleware('demo_listener', domain_id=domain_id)
         for topic in RECORDED:
             self._subscribe(topic)
 

@@ -1,4 +1,4 @@
-"""Compare what was injected with what the alert topic said: delays, misses, false alarms."""
+"""Injected events against the alert topic: delays, misses, false alarms."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of one injected event; `alert` is None if nothing answered it in time."""
+class Answer:
+    """The alert that answered an injected event; None if none did in time."""
 
     injected: Injected
     alert: Transition | None
@@ -45,23 +45,23 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Outcome:
     """The demo's result."""
 
-    verdicts: tuple[Verdict, ...]
+    answers: tuple[Answer, ...]
     false_alarms: tuple[Transition, ...]
     limit_s: float
 
     @property
     def passed(self) -> bool:
         """True if every event was answered within the limit and nothing else raised an alarm."""
-        delays = [verdict.delay_s for verdict in self.verdicts]
+        delays = [answer.delay_s for answer in self.answers]
         return not self.false_alarms and all(
             delay is not None and delay <= self.limit_s for delay in delays
         )
 
 
-def answers(transition: Transition, one: Injected) -> bool:
+def is_answer(transition: Transition, one: Injected) -> bool:
     """Return whether the transition is the right answer to an event, while it lasts."""
     return (
         one.start_s <= transition.at_s <= one.end_s
@@ -69,17 +69,17 @@ def answers(transition: Transition, one: Injected) -> bool:
     )
 
 
-def judge(
+def compare(
     injected: Sequence[Injected], transitions: Sequence[Transition], limit_s: float
-) -> Judgement:
+) -> Outcome:
     """Match transitions to events; an alarm outside every event's window is false.
 
     An event is answered by the first transition into its expected state between its begin and its
-    end. INITIALIZING before the first safe state is the monitor's honest start, not an alarm.
+    end. INITIALIZING before the first safe state is the start of the monitor, not an alarm.
     """
-    verdicts = []
+    answers = []
     for one in injected:
-        alert = next((change for change in transitions if answers(change, one)), None)
+        alert = next((change for change in transitions if is_answer(change, one)), None)
         cleared = None
         if alert is not None:
             cleared = next(
@@ -90,7 +90,7 @@ def judge(
                 ),
                 None,
             )
-        verdicts.append(Verdict(one, alert, cleared))
+        answers.append(Answer(one, alert, cleared))
     settled = next((one.at_s for one in transitions if not one.state.unsafe), float('inf'))
     false_alarms = tuple(
         transition
@@ -99,4 +99,4 @@ def judge(
         and transition.state.unsafe
         and not any(one.start_s <= transition.at_s <= one.end_s + RELEASE_S for one in injected)
     )
-    return Judgement(tuple(verdicts), false_alarms, limit_s)
+    return Outcome(tuple(answers), false_alarms, limit_s)
