@@ -33,7 +33,7 @@ test: lint  ## lint, every test that this machine can run, and branch coverage (
 	$(PYTEST) $(PARALLEL) --cov --cov-report=
 
 unit: install  ## the quick tests only (a minute on two cores)
-	$(PYTEST) $(PARALLEL) -m 'not slow and not alone and not campaign'
+	$(PYTEST) $(PARALLEL) -m 'not slow and not alone'
 
 campaign: install  ## fuzzing, random histories and a soak (20 minutes); writes docs/campaign.md
 	$(PYTEST) -m campaign --campaign-report docs/campaign.md

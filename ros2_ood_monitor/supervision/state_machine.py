@@ -62,6 +62,7 @@ class Supervisor:
         self._received_ns: int | None = None
         self._pending_since_ns: int | None = None
         self._scored_ns: int | None = None
+        self._scored_since_loading = False
         self._source: Header | None = None
         self._scores: Mapping[str, ChannelScore] = {}
         self._late_ms: float | None = None
@@ -97,6 +98,8 @@ class Supervisor:
             self._phase = phase
             self._phase_since_ns = self.clock.now_ns()
             self._pending_since_ns = None
+            if phase == 'loading':
+                self._scored_since_loading = False
             if phase == 'inactive':
                 self._forget()
                 self._let_go(lambda held: not self._is_latched(held))
@@ -130,6 +133,7 @@ class Supervisor:
             self._input_fault = None
             self._engine_fault = None
             self._scored_ns = received_ns
+            self._scored_since_loading = True
             self._source = header
             self._scores = detection.scores
             late_ms = (self.clock.now_ns() - received_ns) / 1e6
@@ -309,7 +313,7 @@ class Supervisor:
                 text = f'the engines have been loading for {phase_s:.0f} s'
                 yield Cause(State.FAULT, 'loading_slow', text)
             return
-        if self._scored_ns is None:
+        if not self._scored_since_loading:
             yield Cause(State.INITIALIZING, 'no_frame_judged', 'no image has been scored yet')
         if self._received_ns is None:
             if not starting:

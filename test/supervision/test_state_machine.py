@@ -110,6 +110,17 @@ def test_nothing_is_ok_before_the_first_scored_frame():
     assert rig.frame() == State.NOMINAL
 
 
+def test_nothing_is_ok_after_loading_again_before_a_scored_frame():
+    rig = Rig()
+    rig.ready()
+    assert rig.frame() == State.NOMINAL
+    rig.supervisor.set_phase('loading')
+    rig.wait(5.0)
+    rig.ready()
+    assert (rig.state, rig.codes) == (State.INITIALIZING, ['no_frame_judged'])
+    assert rig.frame() == State.NOMINAL
+
+
 @pytest.mark.parametrize(('phase', 'code'), [('ready', 'no_image'), ('loading', 'loading_slow')])
 def test_a_start_that_takes_too_long_is_a_fault(phase, code):
     rig = Rig(startup_timeout_s=3.0)
@@ -488,8 +499,10 @@ class AnyHistory(RuleBasedStateMachine):
         self.phase = phase
         self.ready_ns = self.now
         self.waiting_ns = []
+        if phase in ('loading', 'inactive'):
+            self.scored = False
         if phase == 'inactive':
-            self.scored = self.newest_good = False
+            self.newest_good = False
             self.received_ns = self.bad_ns = None
             self.evidence = dict.fromkeys(self.channels, 0.0)
 

@@ -29,6 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--campaign-report', type=Path, metavar='FILE', help='a Markdown file')
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the campaign out unless its report is asked for."""
+    if config.getoption('campaign_report') is None:
+        left_out = [item for item in items if item.get_closest_marker('campaign')]
+        items[:] = [item for item in items if not item.get_closest_marker('campaign')]
+        config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write the figures that tests recorded with `record_property`."""
     path = terminalreporter.config.getoption('campaign_report')
