@@ -124,6 +124,17 @@ def test_wheel_has_both_packages_and_no_tests(wheel):
     assert not [name for name in names if name.startswith('test')]
 
 
+def test_wheel_has_every_file_that_lies_in_a_package(wheel):
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for top in (PACKAGE, 'offline_training')
+        for path in (ROOT / top).rglob('*')
+        if path.is_file() and path.suffix != '.pyc'
+    }
+    assert f'{PACKAGE}/bundle/manifest.schema.json' in files
+    assert files - set(wheel.namelist()) == set()
+
+
 def test_wheel_has_the_shared_files(wheel):
     prefix = f'{PACKAGE}-{ros2_ood_monitor.__version__}.data/data/'
     assert {prefix + file for file in shared_files()} <= set(wheel.namelist())
