@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -12,13 +13,16 @@ from rich.console import Console
 
 from offline_training.compare.config import Row
 from offline_training.compare.experiment import Experiment
-from offline_training.compare.run_detectors import run_digest, take_from_run
 from offline_training.compare.source import Source
 from offline_training.detectors import DETECTORS
 from offline_training.detectors.base import Detector, NotApplicableError
+from offline_training.detectors.combined import CombinedDetector
 from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import checkpoint_folder
+from offline_training.pipeline.context import Context
+from offline_training.pipeline.fitted import FILES, load_fitted
+from offline_training.watched.base import Watched
 from ros2_ood_monitor.bundle.store import Entry
 
 
@@ -103,3 +107,50 @@ def _build(name: str, row: Row) -> Detector:
         return DETECTORS[row.detector](**row.settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f'detectors.{name}: {error}; correct the settings') from None
+
+
+def take_from_run(name: str, detector: Detector, run: Context, watched: Watched) -> bool:
+    """Give a detector what the run has fitted; return whether the run has fitted it or its parts.
+
+    Raises:
+        ConfigError: the row asks for other settings than the run was trained with.
+        StorageError: the run is not finished.
+    """
+    if type(detector) in FILES:
+        _take(name, detector, run)
+        return True
+    parts = detector.parts.values() if isinstance(detector, CombinedDetector) else ()
+    if not parts:
+        return False
+    for part in parts:
+        _take(name, part, run)
+    assert isinstance(detector, CombinedDetector)
+    # The run has shown its parts all of the training frames.
+    detector.fit_weights(watched, run.val_data)
+    return True
+
+
+def run_digest(run: Context) -> str:
+    """Return a hash of what `take_from_run` takes; a run of the backbone alone has none of it."""
+    digest = hashlib.sha256()
+    for file in FILES.values():
+        path = run.output_dir / file
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _take(name: str, detector: Detector, run: Context) -> None:
+    fitted = load_fitted(type(detector), run)
+    for wanted, trained in zip(_configs(detector), _configs(fitted), strict=True):
+        if wanted != trained:
+            raise ConfigError(
+                f'detectors.{name} asks for {wanted}, but {run.output_dir} was trained with '
+                f'{trained}; give the row those settings, or leave --run out'
+            )
+    detector.adopt(fitted.state_dict())
+
+
+def _configs(detector: Detector) -> list[object]:
+    """Return the settings of the trainings of a detector and its parts."""
+    return [each.config for each in detector.modules() if hasattr(each, 'config')]

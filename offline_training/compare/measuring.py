@@ -20,7 +20,7 @@ from offline_training.compare.results import (
 from offline_training.compare.truth import IGNORE, Question
 from offline_training.data.base import DataError
 from offline_training.measures.bootstrap import IMAGE_CELLS, bootstrap_curve
-from offline_training.measures.calibration_error import CalibrationError
+from offline_training.measures.calibration_error import ReliabilityDiagram
 from offline_training.measures.components import ANOMALY_TRACK, ComponentScores, MinimumSize
 from offline_training.measures.detection_curve import SIGN_FLIPPED_BELOW, DetectionCurve
 from offline_training.measures.pixel_curve import PixelCurve
@@ -75,7 +75,7 @@ def measure_pixels(
     """
     whole, images, per_frame = PixelCurve(), [], []
     groups = max((int(own.max()) + 1 for own in question.classes), default=1)
-    calibration = CalibrationError(groups) if calibrate and question.classes else None
+    calibration = ReliabilityDiagram(groups) if calibrate and question.classes else None
     for index, (scores, truth) in enumerate(_full_size(question, maps)):
         counted = truth != IGNORE
         image = PixelCurve(cells=IMAGE_CELLS)

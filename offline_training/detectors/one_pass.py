@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from offline_training.detectors.base import Detector, top_mean
 from offline_training.watched.base import Seen, Watched
 from offline_training.watched.export import ExportedNetwork, export_network, gate_looks
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
+
+Detection = TypeVar('Detection', bound='OnePassDetector')
 
 
 class OnePassDetector(Detector):
@@ -102,7 +105,7 @@ class OnePassDetector(Detector):
         return [export_network(self.name, detector, outputs, looks, folder)]
 
 
-def on_cpu(watched: Watched, detector: OnePassDetector) -> tuple[Watched, OnePassDetector]:
+def on_cpu(watched: Watched, detector: Detection) -> tuple[Watched, Detection]:
     """Return copies on the CPU, in evaluation mode, that belong together."""
     watched, detector = copy.deepcopy((watched, detector))
     return watched.cpu(), detector.cpu().eval()

@@ -36,7 +36,7 @@ class Reliability(NamedTuple):
     samples: NDArray[np.int64]
 
 
-class CalibrationError:
+class ReliabilityDiagram:
     """Streaming, mergeable ECE and ACE.
 
     Args:
@@ -113,7 +113,7 @@ class CalibrationError:
             [np.bincount(cells, weights, size) for weights in (None, right, values)]
         ).astype(np.float64)
 
-    def merge(self, other: CalibrationError) -> None:
+    def merge(self, other: ReliabilityDiagram) -> None:
         """Add the samples of another measure with the same groups, bins and scale."""
         mine, theirs = ((c.groups, c.bins, c.scale) for c in (self, other))
         if mine != theirs:

@@ -116,8 +116,12 @@ def export_watched(
     networks: Iterable[ExportedNetwork],
     images: Tensor,
     folder: Path,
+    others: Iterable[str] = (),
 ) -> ExportedNetwork:
-    """Write the watched network with the tensors that `networks` read, and with `labels`.
+    """Write the watched network with `labels` and the tensors that are asked for.
+
+    By the inputs of `networks`, and by `others`: those that channels read, of which the ones that
+    a network gives are left to it.
 
     Raises:
         GateError: see `export_network`.
@@ -128,6 +132,7 @@ def export_watched(
     for each in networks:
         wanted |= {t.name: None for t in each.network.inputs if t.name not in given}
         given |= {t.name: None for t in each.network.outputs}
+    wanted |= {key: None for key in others if key not in given}
     inner = [key for key in wanted if '/' in key]
 
     def outputs(seen: Seen) -> dict[str, Tensor]:

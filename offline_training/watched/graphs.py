@@ -1,8 +1,4 @@
-"""The three networks in the form the robot runs: bytes in, labels, taps and maps out.
-
-Training, calibration and export all go through these modules, so that what is calibrated is what
-is exported. Tensors are chained by name: an output `level2` feeds the input `level2`.
-"""
+"""Labels and energy in the form that engines run well, and the taps of a network."""
 
 from __future__ import annotations
 
@@ -13,19 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offline_training.learning.store import StorageError
-from offline_training.segmentation.backbones.base import Backbone
-from offline_training.watched.normalization import Normalize
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
-
-SOURCES = {
-    'energy': ('energy', 0),
-    'density': ('density', 0),
-    'unknown': ('observer', 0),
-    'error': ('observer', 1),
-}
-"""Network output, and plane in it, that holds each map in the exported bundle."""
-MAPS = tuple(SOURCES)
-"""The maps that are fused, in this order."""
 
 
 def energy_map(logits: Tensor) -> Tensor:
@@ -54,36 +38,6 @@ def label_map(logits: Tensor) -> Tensor:
     return labels.to(torch.int32)
 
 
-class BackboneGraph(nn.Module):
-    """uint8 (1, H, W, 3) -> labels int32 (1, H, W), energy (1, 1, H/4, W/4), then the taps.
-
-    `tap_names` gives the order of the taps.
-    """
-
-    def __init__(self, normalize: Normalize, backbone: Backbone, tap_names: Sequence[str]):
-        super().__init__()
-        self.normalize = normalize
-        self.backbone = backbone
-        self.tap_names = tuple(tap_names)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        logits, taps = self.backbone.features(self.normalize(image))
-        return (label_map(logits), energy_map(logits), *(taps[name] for name in self.tap_names))
-
-
-class TapGraph(nn.Module):
-    """A detector on taps with positional inputs, as ONNX export needs them."""
-
-    def __init__(self, detector: nn.Module, tap_names: Sequence[str]):
-        super().__init__()
-        self.detector = detector
-        self.tap_names = tuple(tap_names)
-
-    def forward(self, *taps: Tensor) -> Tensor:
-        score: Tensor = self.detector(dict(zip(self.tap_names, taps, strict=True)))
-        return score
-
-
 def tap_shapes(backbone: nn.Module, height: int, width: int) -> dict[str, tuple[int, int]]:
     """Return channels and stride of every tap of `backbone` for an input of this size."""
     device = next(backbone.parameters()).device
@@ -107,18 +61,3 @@ def chosen_taps(
             'correct the configuration'
         )
     return {name: shapes[name] for name in names}
-
-
-def detector_maps(
-    backbone: Backbone, flow: nn.Module, observer: nn.Module, images: Tensor
-) -> Mapping[str, Tensor]:
-    """Run the chain on normalised images (B, 3, H, W); maps (B, H/4, W/4) and labels (B, H, W)."""
-    logits, taps = backbone.features(images)
-    observed = observer(taps)
-    return {
-        'labels': logits.argmax(dim=1),
-        'energy': energy_map(logits)[:, 0],
-        'density': flow(taps)[:, 0],
-        'unknown': observed[:, 0],
-        'error': observed[:, 1],
-    }

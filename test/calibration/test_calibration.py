@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from offline_training.calibration.calibration import (
-    LEAST_THRESHOLD,
-    CalibrationError,
-    calibrate_alarm,
-    fit_fusion,
-)
-from offline_training.calibration.calibration import region_threshold as find_threshold
+from offline_training.calibration.alarm import LEAST_THRESHOLD, calibrate_alarm
+from offline_training.calibration.fusion import CalibrationError, fit_fusion
+from offline_training.calibration.regions import region_threshold as find_threshold
+from offline_training.data.base import SegmentationSample
+from offline_training.data.frames import Frames
 from offline_training.pipeline.config import Config
-from offline_training.pipeline.stages.calibrate import _sequences
+from offline_training.pipeline.stages.calibrate import _val_sequences
 from ros2_ood_monitor.inference.fusion import frame_score, fused_logits, tail_scale
 from ros2_ood_monitor.supervision.cusum import LEAST_FRAMES, Cusum
 
@@ -109,13 +107,13 @@ def test_region_threshold_rises_until_normal_frames_are_quiet():
     assert find_threshold([quiet] * 9 + [noisy], 0.5, 20) == 0.9
 
 
-@pytest.mark.parametrize(('drives', 'warned'), [('aabb', False), (['', ''], True)])
-def test_frames_of_no_known_drive_are_warned_about(drives, warned, capsys):
+@pytest.mark.parametrize(('sequences', 'warned'), [('aabb', False), (['', ''], True)])
+def test_frames_of_no_known_sequence_are_warned_about(sequences, warned, capsys):
+    image = np.zeros((4, 4, 3), np.uint8)
+    samples = [SegmentationSample(image, image[..., 0], '', each) for each in sequences]
     context = SimpleNamespace(
-        val=[SimpleNamespace(sequence=drive) for drive in drives],
-        console=Console(width=200),
-        config=Config(),
+        val_data=Frames.of(samples), console=Console(width=200), config=Config()
     )
-    indices = [index for drive in _sequences(context) for index in drive]
-    assert indices == list(range(len(drives)))
-    assert ('does not say which frames are of one drive' in capsys.readouterr().out) == warned
+    indices = [index for sequence in _val_sequences(context) for index in sequence]
+    assert indices == list(range(len(sequences)))
+    assert ('which frames are of one sequence' in capsys.readouterr().out) == warned

@@ -29,7 +29,8 @@ def chain(tmp_path_factory):
         if name not in found:
             folder = tmp_path_factory.mktemp(name)
             exported = fitted(name).export(WATCHED, GATE_IMAGES, folder)
-            watched = export_watched('backbone', WATCHED, exported, GATE_IMAGES, folder)
+            others = ['energy', 'density', 'observer'] if name == 'monitor' else []
+            watched = export_watched('backbone', WATCHED, exported, GATE_IMAGES, folder, others)
             found[name] = [watched, *exported]
         return found[name]
 
@@ -38,7 +39,12 @@ def chain(tmp_path_factory):
 
 def expected(name, images):
     detector = fitted(name)
-    if detector.has_map:
+    if name == 'monitor':
+        maps = detector.maps(detector.look(WATCHED, images))
+        yield 'density', maps['density'][:, None]
+        yield 'observer', torch.stack([maps['unknown'], maps['error']], dim=1)
+        yield 'energy', maps['energy'][:, None]
+    elif detector.has_map:
         yield name, at_size(detector.score_map(WATCHED, images), *MAP_SIZE)[:, None]
     if detector.has_frame_score:
         yield f'{name}_frame', detector.score_frame(WATCHED, images)

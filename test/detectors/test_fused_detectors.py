@@ -16,11 +16,13 @@ from support.colour_network import (
     watched_network,
 )
 
-from offline_training.compare import run_detectors
+from offline_training.compare import fitting
 from offline_training.data.frames import Frames
 from offline_training.detectors.error_fusion.error_fusion import ErrorFusion
-from offline_training.detectors.fused.monitor import Monitor
-from offline_training.watched.graphs import SOURCES
+from offline_training.detectors.fused.monitor import SOURCES, Monitor
+from offline_training.detectors.logit_scores.logit_scores import Energy
+from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.learning.settings import ConfigError
 from ros2_ood_monitor.bundle.manifest import FusedMap, Fusion
 from ros2_ood_monitor.inference.fusion import fused_logits
 
@@ -47,22 +49,52 @@ def errors():
     return with_random_weights(ErrorFusion(observer={'width': 16}))
 
 
-def test_the_monitor_weighs_maps_as_the_robot_does(monitor):
-    scales = ((-3.0, 2.0, 0.3), (1.0, 0.01, 0.9), (0.1, 0.5, 1.5), (0.2, 1.5, 0.0))
-    fusion = Fusion(
+def fusion_of(*weights):
+    """A fusion of the four maps with these weights."""
+    scales = ((-3.0, 2.0), (1.0, 0.01), (0.1, 0.5), (0.2, 1.5))
+    return Fusion(
         tuple(
-            FusedMap(name, *source, *scale)
-            for (name, source), scale in zip(SOURCES.items(), scales, strict=True)
+            FusedMap(name, *source, *scale, weight)
+            for (name, source), scale, weight in zip(SOURCES.items(), scales, weights, strict=True)
         ),
         -4.0,
     )
+
+
+def test_the_monitor_weights_maps_as_the_robot_does(monitor):
+    fusion = fusion_of(0.3, 0.9, 1.5, 0.0)
     monitor.set_fusion(fusion)
-    images = some_images(unknown=True, count=1)
-    maps = {name: value[0].numpy() for name, value in monitor.maps(WATCHED, images).items()}
-    expected = fused_logits(maps, fusion)
+    assert monitor.fusion == fusion
+    images = some_images(unknown=True, count=2)
+    *_, maps = monitor.stream(WATCHED, images.numpy())
     # The density is far outside: the limit of a standardised map is at work.
     assert np.abs((maps['density'] - 1.0) / 0.01).max() > 10
-    np.testing.assert_allclose(monitor.score_map(WATCHED, images)[0], expected, rtol=1e-4)
+    expected = fused_logits(maps, fusion)
+    np.testing.assert_allclose(monitor.score_map(WATCHED, images)[1], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('weights', 'own'),
+    [
+        ((0.0, 0.9, 1.5, 0.0), []),
+        ((0.3, 0.0, 1.5, 0.2), ['density']),
+        ((0.3, 0.9, 0.0, 0.2), []),
+        ((0.3, 0.9, 0.0, 0.0), ['unknown']),
+        ((0.3, 0.0, 0.0, 0.0), ['density', 'unknown']),
+    ],
+)
+def test_flow_and_observer_are_always_heard(monitor, weights, own):
+    fusion = fusion_of(*weights)
+    monitor.set_fusion(fusion)
+    channels = monitor.channels
+    assert list(channels) == ['object', *own]
+    assert channels['object'] == fusion
+    for name in own:
+        assert channels[name].bias == 0
+        (only,) = channels[name].maps
+        assert (only.name, only.weight) == (name, 1.0)
+        (fused,) = (each for each in fusion.maps if each.name == name)
+        assert (only.tensor, only.mean, only.std) == (fused.tensor, fused.mean, fused.std)
 
 
 def test_the_monitor_refuses_a_fusion_of_other_maps(monitor):
@@ -79,7 +111,7 @@ def mislabelled(count=16):
 
 
 def test_a_class_that_is_often_wrong_scores_higher(errors):
-    errors.fit_regression(WATCHED, mislabelled())
+    errors.fit_weights(WATCHED, mislabelled())
     assert errors.bias.shape == (CLASSES + 1,)
     assert errors.bias[0] > errors.bias[1:CLASSES].max() + 1
     images = some_images(unknown=False, count=3)
@@ -91,7 +123,7 @@ def test_a_class_that_is_often_wrong_scores_higher(errors):
 
 def test_the_score_is_the_log_odds_of_an_error(errors):
     frames = mislabelled(32)
-    errors.fit_regression(WATCHED, frames)
+    errors.fit_weights(WATCHED, frames)
     images = torch.from_numpy(np.stack(frames.images))
     labels = torch.from_numpy(np.stack(frames.labels))
     wrong = (WATCHED(images).argmax(dim=1) != labels).float()
@@ -106,7 +138,7 @@ def test_there_must_be_right_and_wrong_to_learn_from(errors):
     frames = normal_frames(2)
     void = Frames(frames.images, [np.full_like(own, 255) for own in frames.labels])
     with pytest.raises(ValueError, match='only mistakes'):
-        errors.fit_regression(WATCHED, void)
+        errors.fit_weights(WATCHED, void)
 
 
 def test_the_regression_sees_no_frame_of_the_observer(errors, monkeypatch):
@@ -123,20 +155,36 @@ def test_the_regression_sees_no_frame_of_the_observer(errors, monkeypatch):
         return fit
 
     monkeypatch.setattr(errors.observer, 'fit', record('observer'))
-    monkeypatch.setattr(errors, 'fit_regression', record('regression'))
+    monkeypatch.setattr(errors, 'fit_weights', record('regression'))
     errors.fit(WATCHED, frames)
     assert not set(seen['observer']) & set(seen['regression'])
     assert sorted(seen['observer'] + seen['regression']) == list(range(16))
 
 
-def test_with_a_run_the_regression_is_fitted_on_its_validation_frames(errors, monkeypatch):
-    frames = mislabelled(16)
-    given = []
-    run = SimpleNamespace(
-        val_data=frames,
-        train_data=None,
+@pytest.fixture
+def run(tmp_path, errors):
+    """What the comparison sees of a finished run: an observer, and frames to validate on."""
+    errors.observer.save(tmp_path / 'observer.safetensors')
+    return SimpleNamespace(
+        output_dir=tmp_path, device=torch.device('cpu'), val_data=mislabelled(16), train_data=None
     )
-    monkeypatch.setattr(run_detectors, '_take_observer', lambda *_: None)
-    monkeypatch.setattr(errors, 'fit_regression', lambda _, frames: given.append(frames))
-    assert run_detectors.take_from_run('error_fusion', errors, run, WATCHED)
-    assert given[0] is run.val_data
+
+
+def test_with_a_run_the_regression_is_fitted_on_its_validation_frames(errors, run, monkeypatch):
+    detector, given = ErrorFusion(observer={'width': 16}), []
+    monkeypatch.setattr(detector, 'fit_weights', lambda _, frames: given.append(frames))
+    assert fitting.take_from_run('error_fusion', detector, run, WATCHED)
+    assert given == [run.val_data]
+    for name, value in errors.observer.state_dict().items():
+        assert torch.equal(detector.observer.state_dict()[name], value)
+
+
+def test_a_row_takes_from_a_run_what_it_was_trained_with_and_no_other(run):
+    # How the logits are read is not trained; how wide the head is, is.
+    same = LightObserver(target='both', width=16)
+    assert fitting.take_from_run('observer', same, run, WATCHED)
+    assert same.settings['target'] == 'both'
+    assert same.fitted
+    with pytest.raises(ConfigError, match=r'detectors.observer asks for .*width=24'):
+        fitting.take_from_run('observer', LightObserver(width=24), run, WATCHED)
+    assert not fitting.take_from_run('energy', Energy(), run, WATCHED)

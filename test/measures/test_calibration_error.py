@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offline_training.measures.calibration_error import CalibrationError
+from offline_training.measures.calibration_error import ReliabilityDiagram
 
 
 def filled(uncertainty, correct, group=None, **options):
-    error = CalibrationError(**options)
+    error = ReliabilityDiagram(**options)
     error.update(uncertainty, correct, group)
     return error
 
@@ -164,7 +164,7 @@ def test_merging_equals_one_pass(rows, cut):
 
 
 def test_nothing_measured_is_not_zero():
-    empty = CalibrationError()
+    empty = ReliabilityDiagram()
     empty.update(np.zeros((0, 4)), np.zeros((0, 4), dtype=bool))
     assert math.isnan(empty.ece())
     assert math.isnan(empty.ace())
@@ -187,6 +187,6 @@ def test_unusable_samples_are_refused(uncertainty, group, reason):
 
 def test_unlike_ones_are_not_merged():
     with pytest.raises(ValueError, match='must agree'):
-        CalibrationError(groups=2).merge(CalibrationError(groups=3))
+        ReliabilityDiagram(groups=2).merge(ReliabilityDiagram(groups=3))
     with pytest.raises(ValueError, match='must be positive'):
-        CalibrationError(scale=0)
+        ReliabilityDiagram(scale=0)

@@ -12,9 +12,10 @@ from ros2_ood_monitor.inference.runner import Runner, SelfTestError, stored_fram
 
 pytestmark = pytest.mark.slow
 pytest.importorskip('torch')
+from offline_training.detectors.fused.monitor import Monitor  # noqa: E402
 from offline_training.pipeline.config_file import load_config  # noqa: E402
 from offline_training.pipeline.context import Context, choose_device  # noqa: E402
-from offline_training.pipeline.monitored import MonitoredNetwork  # noqa: E402
+from offline_training.pipeline.fitted import load_fitted  # noqa: E402
 from offline_training.train import main  # noqa: E402
 
 TINY = [
@@ -50,8 +51,13 @@ def test_bundle_carries_all_that_was_calibrated(bundle):
     channel = bundle.channels['object']
     assert min(each.weight for each in channel.fusion.maps) >= 0
     assert channel.certificate.certified_per_hour > 0
+    read = {each.tensor for each in bundle.needed_maps()}
+    assert {'density', 'observer'} <= read, 'a network that nothing reads'
     card = (bundle.directory / 'MODEL_CARD.md').read_text()
     assert 'not a certified safety function' in card
+    for name, own in bundle.channels.items():
+        assert f'| {name} | ' in card
+        assert own.certificate.budget_per_hour == 1 / len(bundle.channels)
     gates = bundle.provenance['gates']
     assert all(gate['parity_error'] < 1e-3 for gate in gates.values())
 
@@ -59,12 +65,13 @@ def test_bundle_carries_all_that_was_calibrated(bundle):
 @pytest.mark.parametrize('backend', [b for b in available_backends() if b != 'tensorrt'])
 def test_every_engine_gives_what_torch_gives(run, bundle, backend):
     config = load_config(run / 'config.yaml', [])
-    network = MonitoredNetwork.restore(Context(config, run, choose_device('cpu')))
+    context = Context(config, run, choose_device('cpu'))
+    monitor, watched = load_fitted(Monitor, context), context.watched()
     with Runner(bundle, backend, threads=1, all_maps=True) as runner:
         runner.self_test()
         for stored in bundle.selftest:
             frame = stored_frame(stored)
-            expected = network.maps(frame.image)
+            (expected,) = monitor.stream(watched, [frame.image])
             actual = runner.infer(frame).maps
             for name, value in expected.items():
                 np.testing.assert_allclose(actual[name], value, rtol=1e-3, atol=2e-3)

@@ -6,13 +6,15 @@ from torch import nn
 
 from offline_training.detectors.observer.observer import Observer, local_contrast
 from offline_training.learning.store import StorageError
+from offline_training.watched.base import Watched
+from offline_training.watched.config import InputConfig
 from offline_training.watched.graphs import (
-    BackboneGraph,
     chosen_taps,
     energy_map,
     label_map,
     tap_shapes,
 )
+from offline_training.watched.normalization import Normalize
 
 
 def test_label_map_is_argmax_with_the_first_on_ties():
@@ -61,21 +63,17 @@ class TwoTaps(nn.Module):
         return logits, {'fine': fine, 'coarse': coarse}
 
 
-class Scale(nn.Module):
-    def forward(self, image):
-        return image.permute(0, 3, 1, 2).float() / 255
-
-
 def test_chain_of_shapes():
     torch.manual_seed(0)
     backbone = TwoTaps()
     shapes = tap_shapes(backbone, 32, 48)
     assert shapes == {'fine': (4, 2), 'coarse': (6, 8)}
-    graph = BackboneGraph(Scale(), backbone, list(shapes))
-    labels, energy, *taps = graph(torch.zeros(1, 32, 48, 3, dtype=torch.uint8))
-    assert labels.shape == (1, 32, 48)
-    assert energy.shape == (1, 1, 8, 12)
-    observed = Observer(shapes, 16).eval()(dict(zip(shapes, taps, strict=True)))
+    watched = Watched(backbone, Normalize(InputConfig()), 5)
+    seen = watched.look(torch.zeros(1, 32, 48, 3, dtype=torch.uint8))
+    assert seen['labels'].shape == (1, 32, 48)
+    assert seen['energy'].shape == (1, 1, 8, 12)
+    assert list(seen.taps) == list(shapes)
+    observed = Observer(shapes, 16).eval()(seen)
     assert observed.shape == (1, 2, 8, 12)
 
 
@@ -84,3 +82,19 @@ def test_a_tap_that_is_not_there_is_named():
     assert chosen_taps(shapes, ['coarse'], 'flow.taps') == {'coarse': (6, 8)}
     with pytest.raises(StorageError, match=r'flow.taps names middle but .* fine, coarse; correct'):
         chosen_taps(shapes, ['middle'], 'flow.taps')
+
+
+def test_what_is_seen_is_read_by_name_and_remembered():
+    torch.manual_seed(0)
+    watched = Watched(TwoTaps(), Normalize(InputConfig()), 5)
+    images = torch.randint(0, 256, (2, 32, 48, 3), dtype=torch.uint8)
+    seen = watched.look(images, ['pre/coarse', 'post/coarse', 'pre/nowhere'])
+    assert not seen.read
+    assert torch.equal(seen['pre/coarse'], seen['fine'])
+    assert torch.equal(seen['post/coarse'], seen['coarse'])
+    assert torch.equal(seen['labels'], seen['logits'].argmax(dim=1).int())
+    assert list(seen.read) == ['pre/coarse', 'fine', 'post/coarse', 'coarse', 'labels', 'logits']
+    with pytest.raises(KeyError, match='pre/nowhere'):
+        seen['pre/nowhere']
+    # Of a graph's inputs there are no logits to compute from, only what was given.
+    assert torch.equal(type(seen)({'labels': seen['labels']})['labels'], seen['labels'])

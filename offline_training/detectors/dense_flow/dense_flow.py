@@ -72,5 +72,11 @@ class DenseFlowDensity(NetworkDetector):
     def map_of(self, watched: Watched, seen: Seen) -> Tensor:
         return self.call(seen)[:, 0]
 
+    def trained(self, watched: Watched, height: int, width: int) -> TapFlow:
+        """Return the flow with its weights, frozen, for images of this size."""
+        flow = self.build(watched, height, width)
+        flow.load_state_dict({n.replace('/', '.'): x for n, x in self.weights.named_buffers()})
+        return flow.eval().requires_grad_(False)
+
     def build(self, watched: Watched, height: int, width: int) -> TapFlow:
         return build_flow(watched.network, self.config, height, width).to(watched.device)

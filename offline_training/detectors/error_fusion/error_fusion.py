@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
-from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.layer_density.held_out import split, thinned
+from offline_training.detectors.combined import CombinedDetector
+from offline_training.detectors.layer_density.held_out import thinned
 from offline_training.detectors.logit_scores.logit_scores import error_odds
 from offline_training.detectors.observer.light_observer import LightObserver
-from offline_training.detectors.one_pass import OnePassDetector
-from offline_training.learning.session import QUIET, Session
 from offline_training.segmentation.augmentation import photometric
 from offline_training.segmentation.config import AugmentationConfig
 from offline_training.synthesis.pasting import paste_objects
@@ -31,7 +28,7 @@ LIGHT = AugmentationConfig(gamma=0.12, brightness=0.05, contrast=0.12, saturatio
 """Changes of light and colour, so that the weights hold on other days too."""
 
 
-class ErrorFusion(OnePassDetector):
+class ErrorFusion(CombinedDetector):
     """Log odds (B, H, W) that the segmentation is wrong or the thing unknown.
 
     A logistic regression of both logits of the light observer, of the log-odds of an error by the
@@ -59,22 +56,11 @@ class ErrorFusion(OnePassDetector):
         self.register_buffer('weight', torch.empty(0))  # (3,)
         self.register_buffer('bias', torch.empty(0))  # (C,): one per output of the network
 
-    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
-        """Train the observer on three quarters of the frames and the regression on the others.
+    def fit_weights(self, watched: Watched, frames: Frames) -> None:
+        """Fit the regression.
 
         Raises:
-            FloatingPointError: the training of the observer diverged.
-            ValueError: too few frames, or the network makes no mistake, or nothing but mistakes.
-        """
-        learned, held_out = split(len(frames.images))
-        self.observer.fit(watched, frames.subset(learned), session)
-        self.fit_regression(watched, frames.subset(held_out))
-        return self
-
-    def fit_regression(self, watched: Watched, frames: Frames) -> None:
-        """Fit the weights alone, on frames that the trained observer has not seen.
-
-        It has learnt the mistakes on its own frames by heart and would be trusted too much.
+            ValueError: the network makes no mistake, or nothing but mistakes.
         """
         rng = np.random.default_rng(self.settings['seed'])
         inputs, classes, wrong = [], [], []
@@ -116,9 +102,6 @@ class ErrorFusion(OnePassDetector):
     @property
     def fitted(self) -> bool:
         return self.weight.numel() > 0
-
-    def activations(self, watched: Watched, images: Tensor) -> Sequence[str]:
-        return self.observer.activations(watched, images)
 
     def map_of(self, watched: Watched, seen: Seen) -> Tensor:
         values, predicted = self._inputs(watched, seen)

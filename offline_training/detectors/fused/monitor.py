@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self
 
-from offline_training.calibration.calibration import fit_fusion
+from offline_training.calibration.fusion import fit_fusion
 from offline_training.data.frames import Frames
+from offline_training.detectors.combined import CombinedDetector
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
-from offline_training.detectors.layer_density.held_out import split
+from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.detectors.observer.light_observer import LightObserver
-from offline_training.detectors.one_pass import OnePassDetector
-from offline_training.learning.session import QUIET, Session
+from offline_training.detectors.one_pass import on_cpu
 from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
 from offline_training.watched.base import Seen, Watched
-from offline_training.watched.graphs import MAPS, SOURCES
-from ros2_ood_monitor.bundle.manifest import Fusion
-from ros2_ood_monitor.inference.fusion import STANDARD_SCORE_LIMIT
+from offline_training.watched.export import ExportedNetwork, export_network, gate_looks
+from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, FusedMap, Fusion
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
+from ros2_ood_monitor.inference.fusion import fused_logits
+
+SOURCES = {
+    'energy': ('energy', 0),
+    'density': ('density', 0),
+    'unknown': ('observer', 0),
+    'error': ('observer', 1),
+}
+"""The maps that are fused, in this order, with the exported tensor, and plane in it, of each."""
+OWN_CHANNELS = ('density', 'unknown')
+"""Maps of flow and observer that are channels of their own where the fusion does without them."""
+BATCH = 6
+PIXELS = 200_000
+"""Pixels at most that the fusion is fitted on."""
 
 
-class Monitor(OnePassDetector):
+class Monitor(CombinedDetector):
     """Log odds that a map pixel (B, H/4, W/4) shows something unknown, from four maps.
 
     Energy of the logits, density of the flow, and both logits of the observer, standardised and
-    weighed by a logistic regression on held-out frames with pasted objects.
+    weighted by a logistic regression on held-out frames with pasted objects.
 
     Args:
         observer: settings of `LightObserver`.
@@ -43,7 +59,7 @@ class Monitor(OnePassDetector):
         '(flow) and Liu et al., 2020 (energy)'
     )
     inputs = 'logits, taps'
-    scale: Tensor
+    table: Tensor
 
     def __init__(
         self,
@@ -54,83 +70,121 @@ class Monitor(OnePassDetector):
         super().__init__(observer=dict(observer or {}), flow=dict(flow or {}), seed=seed)
         self.observer = LightObserver(**self.settings['observer'])
         self.flow = DenseFlowDensity(**self.settings['flow'])
-        # Rows: mean, deviation and weight of each map; the bias stands beside the weights.
-        self.register_buffer('scale', torch.empty(0))
+        # Rows: mean, deviation and weight of each map; the bias stands below the weights.
+        self.register_buffer('table', torch.empty(0, dtype=torch.float64))
 
-    def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
-        """Train observer and flow on three quarters of the frames and the fusion on the others.
+    @classmethod
+    def of(cls, observer: LightObserver, flow: DenseFlowDensity, seed: int) -> Self:
+        """Combine fitted detectors; `fit_weights` is still to be called."""
+        monitor = cls(observer.settings, flow.settings, seed)
+        monitor.observer, monitor.flow = observer, flow
+        return monitor
+
+    def fit_weights(self, watched: Watched, frames: Frames) -> None:
+        """Fit the fusion on the frames with and without pasted objects.
 
         Raises:
-            ValueError: too few frames.
-            CalibrationError: no map sees the pasted objects.
+            CalibrationError: no map is higher on the pasted objects.
         """
-        learned, held_out = split(len(frames.images))
-        part, normal = frames.subset(learned), frames.subset(held_out)
-        self.observer.fit(watched, part, session.part('observer'))
-        self.flow.fit(watched, part, session.part('flow'))
-        pasted = pasted_frames(normal.images, normal.labels, self.settings['seed'])
-        truth = np.stack([frame.truth for frame in pasted])
-        values = self._over(watched, [frame.image for frame in pasted])
-        counted = truth != IGNORE
+        pasted = pasted_frames(frames.images, frames.labels, self.settings['seed'])
+        truth = np.stack([frame.truth for frame in pasted]).ravel()
+        normal = self.maps_over(watched, frames.images)
+        values = self.maps_over(watched, (frame.image for frame in pasted))
+        chosen = np.flatnonzero(truth != IGNORE)
+        rng = np.random.default_rng(self.settings['seed'])
+        chosen = rng.choice(chosen, min(PIXELS, chosen.size), replace=False)
         self.set_fusion(
             fit_fusion(
                 SOURCES,
-                self._over(watched, normal.images),
-                {name: value[counted] for name, value in values.items()},
-                truth[counted],
+                normal,
+                {name: value.ravel()[chosen] for name, value in values.items()},
+                truth[chosen],
             )
         )
-        return self
 
     def set_fusion(self, fusion: Fusion) -> None:
-        """Weigh the maps as `fusion` says, whose maps must be `MAPS`."""
-        names = tuple(each.name for each in fusion.maps)
-        if names != MAPS:
-            raise ValueError(f'the fusion is of {", ".join(names)}, not {", ".join(MAPS)}')
-        columns = ((each.mean, each.std, each.weight) for each in fusion.maps)
-        device = next(self.observer.buffers(), self.scale).device
-        self.scale = torch.tensor([*columns, (0.0, 1.0, fusion.bias)], device=device)
+        """Weight the maps as `fusion` says, whose maps must be those of `SOURCES`."""
+        names = [each.name for each in fusion.maps]
+        if names != list(SOURCES):
+            raise ValueError(f'the fusion is of {", ".join(names)}, not {", ".join(SOURCES)}')
+        rows = [*((each.mean, each.std, each.weight) for each in fusion.maps), (0, 1, fusion.bias)]
+        self.table = torch.tensor(rows, dtype=torch.float64)
+
+    @property
+    def fusion(self) -> Fusion:
+        """How the maps are weighted."""
+        *rows, (_, _, bias) = self.table.tolist()
+        maps = (
+            FusedMap(name, *source, *row)
+            for (name, source), row in zip(SOURCES.items(), rows, strict=True)
+        )
+        return Fusion(tuple(maps), bias)
+
+    @property
+    def channels(self) -> dict[str, Fusion]:
+        """The fusion of each channel of a bundle: `object`, and of parts that it does without.
+
+        So flow and observer are always heard, whatever the regression thinks of pasted objects.
+        """
+        fusion = self.fusion
+        found = {DEFAULT_CHANNEL: fusion}
+        heard = {each.tensor for each in fusion.maps if each.weight}
+        for each in fusion.maps:
+            if each.name in OWN_CHANNELS and each.tensor not in heard:
+                found[each.name] = Fusion((replace(each, weight=1.0),), 0.0)
+        return found
 
     @property
     def fitted(self) -> bool:
-        return self.scale.numel() > 0
+        return self.table.numel() > 0
 
-    def activations(self, watched: Watched, images: Tensor) -> Sequence[str]:
-        return [
-            *self.observer.activations(watched, images),
-            *self.flow.activations(watched, images),
-        ]
-
-    def maps(self, watched: Watched, images: Tensor) -> dict[str, Tensor]:
+    def maps(self, seen: Seen) -> dict[str, Tensor]:
         """Return the maps (B, H/4, W/4) by name."""
-        with torch.no_grad():
-            return self._maps(watched.look(images, self.activations(watched, images)))
-
-    def _maps(self, seen: Seen) -> dict[str, Tensor]:
-        observed = self.observer.call(seen)
-        return {
-            'energy': seen['energy'][:, 0],
-            'density': self.flow.call(seen)[:, 0],
-            'unknown': observed[:, 0],
-            'error': observed[:, 1],
+        tensors = {
+            'energy': seen['energy'],
+            'density': self.flow.call(seen),
+            'observer': self.observer.call(seen),
         }
+        return {name: tensors[source][:, plane] for name, (source, plane) in SOURCES.items()}
 
     def map_of(self, watched: Watched, seen: Seen) -> Tensor:
-        maps = torch.stack([*self._maps(seen).values()], dim=-1)
-        mean, deviation, weight = self.scale[:-1].T
-        standard = (maps - mean) / deviation
-        limited = standard.clamp(-STANDARD_SCORE_LIMIT, STANDARD_SCORE_LIMIT)
-        return (weight * limited).sum(dim=-1) + self.scale[-1, 2]
+        maps = {name: value.float().cpu().numpy() for name, value in self.maps(seen).items()}
+        return torch.from_numpy(fused_logits(maps, self.fusion)).to(watched.device)
 
-    def _over(
-        self, watched: Watched, images: Sequence[NDArray[np.uint8]]
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return the maps (N, H/4, W/4) of images, one after the other."""
-        found = [
-            self.maps(watched, torch.from_numpy(image)[None].to(watched.device))
-            for image in images
+    def stream(
+        self, watched: Watched, images: Iterable[UInt8Array]
+    ) -> Iterator[dict[str, Float32Array]]:
+        """Yield the maps (H/4, W/4) of one image after the other; small batches, for speed."""
+        remaining = iter(images)
+        while batch := list(islice(remaining, BATCH)):
+            pixels = torch.from_numpy(np.stack(batch)).to(watched.device)
+            with torch.no_grad():
+                maps = self.maps(watched.look(pixels, self.activations(watched, pixels)))
+            arrays = {name: value.float().cpu().numpy() for name, value in maps.items()}
+            for index in range(len(batch)):
+                yield {name: array[index] for name, array in arrays.items()}
+
+    def maps_over(self, watched: Watched, images: Iterable[UInt8Array]) -> dict[str, Float32Array]:
+        """Return the maps (N, H/4, W/4) of all images by name."""
+        found = list(self.stream(watched, images))
+        return {name: np.stack([maps[name] for maps in found]) for name in SOURCES}
+
+    def export(self, watched: Watched, images: Tensor, folder: Path) -> list[ExportedNetwork]:
+        """Write flow.onnx and observer.onnx, whose outputs `channels` name; the robot fuses them.
+
+        Raises:
+            GateError: see `OnePassDetector.export`.
+        """
+        watched, monitor = on_cpu(watched, self)
+        looks = gate_looks(images, lambda image: monitor.look(watched, image))
+
+        def export(name: str, part: NetworkDetector, tensor: str) -> ExportedNetwork:
+            def outputs(seen: Seen) -> dict[str, Tensor]:
+                return {tensor: part.call(seen)}
+
+            return export_network(name, part, outputs, looks, folder)
+
+        return [
+            export('flow', monitor.flow, 'density'),
+            export('observer', monitor.observer, 'observer'),
         ]
-        return {
-            name: np.concatenate([each[name].float().cpu().numpy() for each in found])
-            for name in MAPS
-        }

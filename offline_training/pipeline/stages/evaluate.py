@@ -6,34 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from offline_training.learning.store import read_json, write_json
+from offline_training.detectors.fused.monitor import SOURCES, Monitor
+from offline_training.learning.store import write_json
 from offline_training.measures.pixel_curve import PixelCurve
 from offline_training.pipeline.context import Context
-from offline_training.pipeline.monitored import MonitoredNetwork
+from offline_training.pipeline.fitted import load_fitted
 from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
-from offline_training.watched.graphs import MAPS
-from ros2_ood_monitor.bundle.manifest import Fusion
-from ros2_ood_monitor.bundle.reading import read_channel
 from ros2_ood_monitor.inference.fusion import fused_logits
-
-
-def read_fusion(context: Context) -> Fusion:
-    """Return the fusion of this run's calibration."""
-    path = context.output_dir / 'calibration.json'
-    return read_channel(read_json(path), path.name).fusion
 
 
 def run(context: Context) -> None:
     """Write evaluation.json: AP, FPR95, AUROC of every map at map resolution."""
-    network = MonitoredNetwork.restore(context)
-    fusion = read_fusion(context)
-    curves = {name: PixelCurve() for name in ('fused', *MAPS)}
+    monitor, watched = load_fitted(Monitor, context), context.watched()
+    fusion = monitor.fusion
+    curves = {name: PixelCurve() for name in ('fused', *SOURCES)}
     # Other objects than those the fusion was fitted on.
     data = context.val_data
     frames = pasted_frames(data.images, data.labels, context.config.calibration.seed + 1)
     with context.progress() as bars:
-        for frame in bars.track(frames, description='pasted val'):
-            maps = dict(network.maps(frame.image))
+        stream = monitor.stream(watched, (frame.image for frame in frames))
+        pairs = zip(frames, stream, strict=True)
+        for frame, maps in bars.track(pairs, len(frames), description='pasted val'):
             maps['fused'] = fused_logits(maps, fusion)
             counted = frame.truth != IGNORE
             for name, curve in curves.items():

@@ -1,11 +1,10 @@
-"""Stage 6: three ONNX networks through the gates, and the bundle that carries them."""
+"""Stage 6: ONNX networks through the gates, and the bundle that carries them."""
 
 from __future__ import annotations
 
-import copy
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,53 +13,49 @@ import cv2
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 
+from offline_training.detectors.fused.monitor import Monitor
 from offline_training.learning.settings import to_dict
 from offline_training.learning.store import read_json
 from offline_training.pipeline.context import Context
+from offline_training.pipeline.fitted import load_fitted
 from offline_training.pipeline.model_card import model_card
-from offline_training.pipeline.monitored import MonitoredNetwork
-from offline_training.pipeline.stages.evaluate import read_fusion
 from offline_training.synthesis.pasted_frames import pasted_frames
-from offline_training.watched.graphs import BackboneGraph, TapGraph
-from offline_training.watched.onnx_gates import check_graph, check_parity, half_precision_finite
+from offline_training.watched.base import Watched
+from offline_training.watched.export import GATE_FRAMES, ExportedNetwork, export_watched
 from ros2_ood_monitor import __version__
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, SCHEMA_VERSION
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle, write_bundle
+from ros2_ood_monitor.frame import UInt8Array
 from ros2_ood_monitor.inference.engines.selection import available_backends
 from ros2_ood_monitor.inference.fusion import frame_statistic, fused_logits
 from ros2_ood_monitor.inference.runner import Runner
 
-OPSET = 18
-GATE_FRAMES = 16
-
 
 def run(context: Context) -> None:
     """Write the bundle to `bundle/`; an existing one survives any failure."""
-    network = MonitoredNetwork.restore(context)
-    backbone = BackboneGraph(
-        network.normalize,
-        network.backbone,
-        _used_taps(network),
-    )
-    graphs: dict[str, BackboneGraph | TapGraph] = {
-        'backbone': backbone,
-        'flow': TapGraph(network.flow, network.flow.taps),
-        'observer': TapGraph(network.observer, tuple(network.observer.strides)),
-    }
+    monitor, watched = load_fitted(Monitor, context), context.watched()
+    images = context.val_data.images[:GATE_FRAMES]
     with tempfile.TemporaryDirectory(dir=context.output_dir) as folder:
         staging = Path(folder)
-        files, gates = _export(context, graphs, staging)
-        selftest = _selftest(context, network, staging)
-        manifest = _manifest(context, staging, selftest, gates)
+        networks = _networks(watched, monitor, torch.from_numpy(np.stack(images)), staging)
+        for each in networks:
+            context.console.print(
+                f'{each.name}: {len(each.gates["operators"])} kinds of operator, parity error '
+                f'{each.gates["parity_error"]:.1e}'
+            )
+        selftest = _selftest(context, watched, monitor, staging)
+        manifest = _manifest(context, networks, selftest)
         card = staging / 'MODEL_CARD.md'
         card.write_text(model_card(manifest), encoding='utf-8')
-        files['MODEL_CARD.md'] = card
-        for frame in selftest:
-            files[frame['image']] = staging / frame['image']
-        write_bundle(context.output_dir / 'bundle', manifest, files)
+        files = [card, *(each.network.path for each in networks)]
+        files += [staging / frame['image'] for frame in selftest]
+        write_bundle(
+            context.output_dir / 'bundle',
+            manifest,
+            {path.relative_to(staging).as_posix(): path for path in files},
+        )
     bundle = ModelBundle.load(context.output_dir / 'bundle')
     with Runner(bundle) as runner:
         runner.self_test()
@@ -68,96 +63,30 @@ def run(context: Context) -> None:
     _tensorrt(context, bundle)
 
 
-def _used_taps(network: MonitoredNetwork) -> tuple[str, ...]:
-    """Taps that flow or observer read, observer's order first; the rest is not exported."""
-    return tuple(dict.fromkeys((*network.observer.strides, *network.flow.taps)))
+def _networks(
+    watched: Watched, monitor: Monitor, images: Tensor, folder: Path
+) -> list[ExportedNetwork]:
+    """Export what the channels read, the watched network first."""
+    networks = monitor.export(watched, images, folder)
+    read = [each.tensor for fusion in monitor.channels.values() for each in fusion.maps]
+    return [export_watched('backbone', watched, networks, images, folder, read), *networks]
 
 
-def _export(
-    context: Context, graphs: Mapping[str, BackboneGraph | TapGraph], folder: Path
-) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Export every graph and pass it through the gates; return files and gate results."""
-    size = context.config.input
-    images = [image[None] for image in context.val_data.images[:GATE_FRAMES]]
-    images += _extreme_images(size.height, size.width)
-    taps: list[dict[str, NDArray]] = []
-    files, gates = {}, {}
-    for name, graph in graphs.items():
-        graph = copy.deepcopy(graph).cpu().eval()
-        path = folder / f'{name}.onnx'
-        if isinstance(graph, BackboneGraph):
-            outputs = ['labels', 'energy', *graph.tap_names]
-            feeds: list[dict[str, NDArray]] = [{'image': image} for image in images]
-        else:
-            outputs = ['density' if name == 'flow' else 'observer']
-            feeds = [{tap: frame[tap] for tap in graph.tap_names} for frame in taps]
-        _to_onnx(graph, feeds[0], outputs, path)
-        operators = check_graph(path)
-        gates[name] = {'operators': operators, 'parity_error': check_parity(path, graph, feeds)}
-        if isinstance(graph, BackboneGraph):
-            taps = _taps(graph, feeds)
-        else:
-            gates[name]['float16_finite'] = half_precision_finite(graph, feeds[0])
-        files[path.name] = path
-        context.console.print(
-            f'{path.name}: {len(operators)} kinds of operator, '
-            f'parity error {gates[name]["parity_error"]:.1e}'
-        )
-    return files, gates
-
-
-def _to_onnx(
-    graph: nn.Module, feed: Mapping[str, NDArray], outputs: list[str], path: Path
-) -> None:
-    arguments = tuple(torch.from_numpy(value) for value in feed.values())
-    torch.onnx.export(
-        graph,
-        arguments,
-        path,
-        input_names=list(feed),
-        output_names=outputs,
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-
-
-def _taps(graph: BackboneGraph, feeds: list[dict[str, NDArray]]) -> list[dict[str, NDArray]]:
-    frames = []
-    with torch.inference_mode():
-        for feed in feeds:
-            _, _, *taps = graph(torch.from_numpy(feed['image']))
-            frames.append(
-                {
-                    name: tap.contiguous().numpy()
-                    for name, tap in zip(graph.tap_names, taps, strict=True)
-                }
-            )
-    return frames
-
-
-def _extreme_images(height: int, width: int) -> list[NDArray[np.uint8]]:
-    """Dark, glaring, noisy and striped images: what a broken camera or an attacker may show.
-
-    All carry grain: on constant and repeated pixels rounding decides the ties in max pooling, so
-    that no two engines agree; no camera delivers such images.
-    """
-    rng = np.random.default_rng(0)
-    shape = (1, height, width, 3)
-    grain = rng.integers(0, 4, shape, dtype=np.uint8)
-    stripes = grain.copy()
-    stripes[:, :, ::2] += 250
-    return [grain, 255 - grain, rng.integers(0, 256, shape, dtype=np.uint8), stripes]
-
-
-def _selftest(context: Context, network: MonitoredNetwork, folder: Path) -> list[dict[str, Any]]:
+def _selftest(
+    context: Context, watched: Watched, monitor: Monitor, folder: Path
+) -> list[dict[str, Any]]:
     """Store the most ordinary validation frame and the most anomalous pasted one."""
-    fusion = read_fusion(context)
     top = context.config.calibration.top_fraction
 
-    def statistic(image: NDArray[np.uint8]) -> float:
-        return frame_statistic(fused_logits(network.maps(image), fusion), top)
+    def statistics(image: UInt8Array) -> dict[str, float]:
+        (maps,) = monitor.stream(watched, [image])
+        return {
+            name: frame_statistic(fused_logits(maps, fusion), top)
+            for name, fusion in monitor.channels.items()
+        }
+
+    def statistic(image: UInt8Array) -> float:
+        return statistics(image)[DEFAULT_CHANNEL]
 
     data = context.val_data
     normal = data.images[:GATE_FRAMES]
@@ -175,40 +104,18 @@ def _selftest(context: Context, network: MonitoredNetwork, folder: Path) -> list
         frames.append(
             {
                 'image': place,
-                'statistics': {DEFAULT_CHANNEL: statistic(image)},
+                'statistics': statistics(image),
                 'alarming': name == 'anomaly',
             }
         )
     return frames
 
 
-def _tensors(values: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            'name': value.name,
-            'shape': [dim.dim_value for dim in value.type.tensor_type.shape.dim],
-            'dtype': np.dtype(
-                onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-            ).name,
-        }
-        for value in values
-    ]
-
-
 def _manifest(
-    context: Context, folder: Path, selftest: list[dict[str, Any]], gates: dict[str, Any]
+    context: Context, networks: Sequence[ExportedNetwork], selftest: list[dict[str, Any]]
 ) -> dict[str, Any]:
     config = context.config
     facts = read_json(context.output_dir / 'backbone.json')
-    calibration = read_json(context.output_dir / 'calibration.json')
-    networks = {}
-    for name in gates:
-        graph = onnx.load(folder / f'{name}.onnx').graph
-        networks[name] = {
-            'file': f'{name}.onnx',
-            'inputs': _tensors(graph.input),
-            'outputs': _tensors(graph.output),
-        }
     classes = len(context.train.class_names)
     return {
         'schema_version': SCHEMA_VERSION,
@@ -226,8 +133,8 @@ def _manifest(
         ],
         'void_label': classes if context.num_outputs > classes else None,
         'backbone': {'architecture': facts['architecture'], 'num_classes': facts['num_classes']},
-        'networks': networks,
-        'channels': {DEFAULT_CHANNEL: calibration},
+        'networks': {each.name: each.entry() for each in networks},
+        'channels': read_json(context.output_dir / 'calibration.json'),
         'tolerance': {'atol': config.export.atol, 'rtol': config.export.rtol},
         'selftest': selftest,
         'metrics': {
@@ -240,7 +147,7 @@ def _manifest(
             'python': platform.python_version(),
             'torch': str(torch.__version__),
             'onnx': onnx.__version__,
-            'gates': gates,
+            'gates': {each.name: dict(each.gates) for each in networks},
             'config': to_dict(config),
         },
     }

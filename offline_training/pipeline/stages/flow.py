@@ -7,25 +7,11 @@ import dataclasses
 import torch
 
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
-from offline_training.detectors.dense_flow.flow import TapFlow
 from offline_training.detectors.dense_flow.flow_training import collect, nll, whiten
 from offline_training.learning import ranks
 from offline_training.learning.store import write_json
 from offline_training.pipeline.context import Context
-from offline_training.segmentation.backbones.base import Backbone
-
-
-def restore(context: Context, backbone: Backbone) -> TapFlow:
-    """Return the trained flow of this run, frozen."""
-    detector = DenseFlowDensity.load(context.output_dir / 'flow.safetensors')
-    return _trained(context, detector)
-
-
-def _trained(context: Context, detector: DenseFlowDensity) -> TapFlow:
-    size = context.config.input
-    flow = detector.build(context.watched(), size.height, size.width)
-    flow.load_state_dict({n.replace('/', '.'): x for n, x in detector.weights.named_buffers()})
-    return flow.eval().requires_grad_(False)
+from offline_training.pipeline.fitted import FILES
 
 
 def run(context: Context) -> None:
@@ -35,8 +21,8 @@ def run(context: Context) -> None:
     detector.fit(watched, context.train_data, context.session('flow'))
     if ranks.rank() > 0:
         return
-    detector.save(context.output_dir / 'flow.safetensors')
-    flow = _trained(context, detector)
+    detector.save(context.output_dir / FILES[DenseFlowDensity])
+    flow = detector.trained(watched, *context.train_data[0][1].shape)
     with context.progress() as bars, torch.inference_mode():
         task = bars.add_task('features of val', total=len(context.val_data))
         samples, where = collect(

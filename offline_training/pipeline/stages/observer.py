@@ -5,21 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from offline_training.detectors.observer.light_observer import LightObserver
-from offline_training.detectors.observer.observer import Observer
 from offline_training.learning import ranks
 from offline_training.learning.store import write_json
 from offline_training.pipeline.context import Context
-from offline_training.segmentation.backbones.base import Backbone
-
-
-def restore(context: Context, backbone: Backbone) -> Observer:
-    """Return the trained observer of this run, frozen."""
-    detector = LightObserver.load(context.output_dir / 'observer.safetensors')
-    size = context.config.input
-    observer = detector.build(context.watched(), size.height, size.width)
-    weights = {n.replace('/', '.'): x for n, x in detector.weights.named_buffers()}
-    observer.load_state_dict(weights, strict=False)  # all but the counters of batches
-    return observer.eval().requires_grad_(False)
+from offline_training.pipeline.fitted import FILES
 
 
 def run(context: Context) -> None:
@@ -28,6 +17,6 @@ def run(context: Context) -> None:
     detector.fit(context.watched(), context.train_data, context.session('observer'))
     if ranks.rank() > 0:
         return
-    detector.save(context.output_dir / 'observer.safetensors')
+    detector.save(context.output_dir / FILES[LightObserver])
     assert detector.learned is not None
     write_json(context.output_dir / 'observer.json', {'history': detector.learned.history})
