@@ -1,12 +1,4 @@
-r"""Measure a segmentation network or a model bundle on labelled images.
-
-    python -m offline_training.evaluate segmentation --config config/training/camvid_espnet.yaml \
-        --weights ESPNET.pth --data-dir ../shared/camvid --json -
-    python -m offline_training.evaluate anomaly --bundle runs/camvid/bundle \
-        --data-dir ../shared/camvid_ood --json -
-
-All figures are percentages; in every anomaly figure a positive is an anomalous pixel.
-"""
+"""Measure a segmentation network or a model bundle on labelled images."""
 
 from __future__ import annotations
 
@@ -41,10 +33,38 @@ from offline_training.watched.prediction import predict_labels
 from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle
 from ros2_ood_monitor.frame import Frame
 from ros2_ood_monitor.inference.engines.base import EngineError
+from ros2_ood_monitor.inference.engines.selection import BACKENDS
 from ros2_ood_monitor.inference.runner import Runner, RunnerError
 
 IGNORE = 255
 FUSED = 'fused'
+SEGMENTATION_EXAMPLES = """\
+  python -m offline_training.evaluate segmentation \\
+      --config runs/mine/config.yaml --weights runs/mine/backbone.safetensors
+  python -m offline_training.evaluate segmentation --weights ESPNET.pth \\
+      --config config/training/camvid_espnet.yaml --data-dir ../shared/camvid \\
+      --split val --json -
+"""
+ANOMALY_EXAMPLES = """\
+  python -m offline_training.evaluate anomaly --bundle runs/camvid/bundle \\
+      --data-dir ../shared/camvid_ood --json -
+"""
+SEGMENTATION = """\
+Print IoU per class, their mean and the pixel accuracy, in per cent. Images are
+brought to network size, labels are compared at their own. Every key of the
+experiment is an option too, such as --device cpu; the keys are listed by
+python -m offline_training.train --help.
+"""
+ANOMALY = """\
+Print AP, FPR95 and AUROC, in per cent, of the fused map and of every map it is
+made of. A positive is an anomalous pixel; pixels of all images are pooled.
+"""
+EPILOG = f"""\
+examples:
+{SEGMENTATION_EXAMPLES}{ANOMALY_EXAMPLES}
+more about one of the two:
+  python -m offline_training.evaluate segmentation --help
+"""
 USER_ERRORS = (ConfigError, DataError, StorageError, BundleError, EngineError, RunnerError)
 
 
@@ -124,9 +144,15 @@ def _at_size(values: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.f
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    looks = {
+        'allow_abbrev': False,
+        'usage': '%(prog)s [options]',
+        'formatter_class': argparse.RawDescriptionHelpFormatter,
+    }
     parser = argparse.ArgumentParser(
         prog='python -m offline_training.evaluate',
         description=__doc__,
+        epilog=EPILOG,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -134,26 +160,57 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument('--json', metavar='FILE', help='write the result; - = standard output')
     segmentation = commands.add_parser(
-        'segmentation', parents=[output], help='IoU of a backbone', allow_abbrev=False
+        'segmentation',
+        parents=[output],
+        help='IoU of a backbone',
+        description=SEGMENTATION,
+        epilog=f'examples:\n{SEGMENTATION_EXAMPLES}',
+        **looks,
     )
-    segmentation.add_argument('--config', type=Path, help='YAML file of the experiment')
-    segmentation.add_argument('--weights', type=Path, required=True, help='checkpoint')
-    segmentation.add_argument('--data-dir', help='folder of the data set')
-    segmentation.add_argument('--split', choices=('train', 'val', 'test'), default='test')
     segmentation.add_argument(
-        '--protocol', choices=VOID_PROTOCOLS, default=VOID_PROTOCOLS[0], help='what void counts as'
+        '--config', type=Path, metavar='FILE', help='experiment; config.yaml of a run is one'
+    )
+    segmentation.add_argument(
+        '--weights', type=Path, metavar='FILE', required=True, help='checkpoint of the network'
+    )
+    segmentation.add_argument('--data-dir', metavar='DIR', help='folder of the data set')
+    segmentation.add_argument(
+        '--split',
+        choices=('train', 'val', 'test'),
+        default='test',
+        help='which images to measure on (%(default)s)',
+    )
+    segmentation.add_argument(
+        '--protocol',
+        choices=VOID_PROTOCOLS,
+        metavar='NAME',
+        default=VOID_PROTOCOLS[0],
+        help=f'what void counts as: {", ".join(VOID_PROTOCOLS)} (%(default)s)',
     )
     anomaly = commands.add_parser(
-        'anomaly', parents=[output], help='AP, FPR95 and AUROC of a bundle', allow_abbrev=False
+        'anomaly',
+        parents=[output],
+        help='AP, FPR95 and AUROC of a bundle',
+        description=ANOMALY,
+        epilog=f'examples:\n{ANOMALY_EXAMPLES}',
+        **looks,
     )
-    anomaly.add_argument('--bundle', type=Path, required=True, help='folder of the bundle')
+    anomaly.add_argument(
+        '--bundle', type=Path, metavar='DIR', required=True, help='folder of the bundle'
+    )
     anomaly.add_argument(
         '--data-dir',
         type=Path,
+        metavar='DIR',
         required=True,
         help='folder with images/ and labels_masks/ or labels/',
     )
-    anomaly.add_argument('--backend', default='auto', help='engine (default: the fastest)')
+    anomaly.add_argument(
+        '--backend',
+        choices=('auto', *BACKENDS),
+        default='auto',
+        help='engine; auto = the fastest that is ready here (%(default)s)',
+    )
     options, overrides = parser.parse_known_args(argv)
     if overrides and options.command == 'anomaly':
         parser.error(f'unrecognized arguments: {" ".join(overrides)}')

@@ -1,13 +1,10 @@
-r"""Deep Residual Flow's own protocol: tell images of one data set from those of others.
+"""Deep Residual Flow's own protocol: tell images of one data set from others.
 
-    python -m offline_training.residual_flow_protocol --inside cifar10 --outside svhn,cifar100 \
-        --data-dir DATA --output runs/cifar10
-
-Trains an image classifier on `--inside`, fits Mahalanobis and Residual Flow on its activations and
-scores the test images of `--inside` against those of each of `--outside`. DATA holds the files
-as torchvision has them; nothing is downloaded. No image of `--outside` is learnt from: layers
-and magnitude are chosen on FGSM frames alone (Zisselman and Tamar 2020). What --output already
-holds is used again. TNR95, AUIN: positive = inside; AUOUT: positive = outside.
+Trains an image classifier on --inside, fits Mahalanobis and Residual Flow on
+its activations and scores the test images of --inside against those of each of
+--outside. No image of --outside is learnt from: layers and magnitude are chosen
+on FGSM frames alone (Zisselman and Tamar 2020). What --output already holds is
+used again. TNR95, AUIN: positive = inside; AUOUT: positive = outside.
 """
 
 from __future__ import annotations
@@ -57,6 +54,15 @@ from offline_training.watched.config import InputConfig
 from offline_training.watched.normalization import Normalize
 from ros2_ood_monitor.bundle.store import Entry
 
+EPILOG = """\
+examples:
+  python -m offline_training.residual_flow_protocol --inside cifar10 \\
+      --outside svhn,cifar100 --data-dir DATA --output runs/cifar10
+  # a first look: a few images, two epochs
+  python -m offline_training.residual_flow_protocol --inside cifar10 \\
+      --outside svhn --data-dir DATA --output runs/look --epochs 2 \\
+      --images 2000 --test-images 500
+"""
 SIDE = 32
 PADDING = 4
 """Pixels by which training images are shifted at most."""
@@ -275,33 +281,70 @@ def _print_table(table: Mapping[str, Any], console: Console) -> None:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m offline_training.residual_flow_protocol',
+        usage='%(prog)s [options]',
         description=__doc__,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument('--inside', choices=OPENERS, required=True, help='set that is known')
+    parser.add_argument(
+        '--inside',
+        choices=OPENERS,
+        required=True,
+        help='set that is known; the classifier learns it',
+    )
     parser.add_argument(
         '--outside',
         required=True,
+        metavar='SETS',
         type=lambda text: text.split(','),
         help='comma-separated sets that are not',
     )
-    parser.add_argument('--data-dir', type=Path, required=True, help="torchvision's folder")
-    parser.add_argument('--output', type=Path, required=True, help='result folder')
-    parser.add_argument('--network', choices=CLASSIFIERS, default='resnet34', help='(%(default)s)')
-    parser.add_argument('--epochs', type=_positive, default=100, help='(%(default)s)')
-    parser.add_argument('--batch-size', type=_positive, default=128, help='(%(default)s)')
-    parser.add_argument('--images', type=_positive, help='learn from the first only')
-    parser.add_argument('--test-images', type=_positive, help='judge the first only')
+    parser.add_argument(
+        '--data-dir',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='the files as torchvision has them; nothing is downloaded',
+    )
+    parser.add_argument('--output', type=Path, metavar='DIR', required=True, help='result folder')
+    parser.add_argument(
+        '--network', choices=CLASSIFIERS, default='resnet34', help='classifier (%(default)s)'
+    )
+    parser.add_argument(
+        '--epochs',
+        type=_positive,
+        default=100,
+        metavar='N',
+        help='passes over --inside (%(default)s)',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=_positive,
+        default=128,
+        metavar='N',
+        help='images per step (%(default)s)',
+    )
+    parser.add_argument(
+        '--images', type=_positive, metavar='N', help='learn from the first N only (default: all)'
+    )
+    parser.add_argument(
+        '--test-images', type=_positive, metavar='N', help='score the first N only (default: all)'
+    )
     parser.add_argument(
         '--magnitudes',
         type=float,
         nargs='+',
+        metavar='X',
         default=[0.0, 0.06, 0.13, 0.32],
         help='steps of input pre-processing to choose from, in grey levels (%(default)s)',
     )
-    parser.add_argument('--seed', type=int, default=1, help='(%(default)s)')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument(
+        '--seed', type=int, default=1, metavar='N', help='seed of weights and order (%(default)s)'
+    )
+    parser.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='where to train'
+    )
     options = parser.parse_args(argv)
     if unknown := [name for name in options.outside if name not in OPENERS]:
         parser.error(f'--outside {unknown[0]!r} is not one of {", ".join(OPENERS)}')
