@@ -1,18 +1,4 @@
-r"""The malicious autoencoder: train it against a network, attack images, report the damage.
-
-    python -m offline_training.attack_autoencoder train \
-        --config config/training/camvid_espnet.yaml --weights ESPNET.pth \
-        --data-dir ../shared/camvid --psnr 18.5 --output runs/attacker
-    python -m offline_training.attack_autoencoder apply \
-        --attacker runs/attacker/attacker.safetensors --images IMAGES --output ATTACKED
-    python -m offline_training.attack_autoencoder report \
-        --config config/training/camvid_espnet.yaml --weights ESPNET.pth \
-        --data-dir ../shared/camvid --attacker runs/attacker/attacker.safetensors --output REPORT
-
-`train` chooses by the val split. With `--rounds N` attacker and victim learn in turn; the copy of
-the victim that learnt is written as victim.safetensors, which --weights of `report` reads. The
-public checkpoint mal.pt is an attacker file too. All IoU are percentages.
-"""
+"""The malicious autoencoder: train it against a network, attack images, report the damage."""
 
 from __future__ import annotations
 
@@ -41,6 +27,7 @@ from offline_training.attacks.attack_damage import (
     damage_table,
     draw_iou_bars,
 )
+from offline_training.attacks.autoencoder_options import arguments
 from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
 from offline_training.attacks.malicious_autoencoder import (
     MaliciousAutoencoder,
@@ -61,7 +48,7 @@ from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import StorageError, write_bytes, write_json, write_tensors
-from offline_training.measures.segmentation import VOID_PROTOCOLS, VoidProtocol
+from offline_training.measures.segmentation import VoidProtocol
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import (
@@ -188,86 +175,6 @@ def _samples(
         yield network_image(sample.image, config), sample.labels
 
 
-def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        prog='python -m offline_training.attack_autoencoder',
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest='command', required=True)
-    network = argparse.ArgumentParser(add_help=False)
-    network.add_argument('--config', type=Path, help='YAML file of the experiment')
-    network.add_argument('--weights', type=Path, required=True, help='checkpoint of the victim')
-    network.add_argument('--data-dir', help='folder of the data set')
-    network.add_argument('--output', type=Path, required=True, help='result folder')
-    learn = commands.add_parser(
-        'train', parents=[network], help='train an attacker', allow_abbrev=False
-    )
-    learn.add_argument(
-        '--psnr',
-        type=float,
-        required=True,
-        metavar='DB',
-        help='least PSNR of attacked frames: 18 is visible, 30 hardly',
-    )
-    defaults, resisting = AttackSettings(psnr=30), VictimSettings(rounds=1)
-    for name, kind, text in (
-        ('steps', int, 'batches the attacker learns from'),
-        ('batch_size', int, 'frames per batch'),
-        ('learning_rate', float, 'multiple of the allowed root mean squared change'),
-        ('width', int, 'channels of the code; 8 is the original'),
-        ('validate_every', int, 'steps between validations'),
-        ('seed', int, 'seed of the batches'),
-    ):
-        learn.add_argument(
-            '--' + name.replace('_', '-'),
-            type=kind,
-            default=getattr(defaults, name),
-            help=f'{text} (%(default)s)',
-        )
-    learn.add_argument(
-        '--rounds',
-        type=int,
-        default=0,
-        help='train the victim against the attacker, so many times in turn (0)',
-    )
-    learn.add_argument(
-        '--victim-steps',
-        type=int,
-        default=resisting.steps,
-        help='batches the victim learns from per round (%(default)s)',
-    )
-    learn.add_argument(
-        '--victim-learning-rate', type=float, default=resisting.learning_rate, help='(%(default)s)'
-    )
-    learn.add_argument('--resume', action='store_true', help='continue an interrupted training')
-    redraw = commands.add_parser('apply', help='attack the images of a folder', allow_abbrev=False)
-    redraw.add_argument('--images', type=Path, required=True, help='folder of images')
-    redraw.add_argument('--output', type=Path, required=True, help='folder of the PNG files')
-    damage = commands.add_parser(
-        'report', parents=[network], help='IoU before and after', allow_abbrev=False
-    )
-    damage.add_argument('--split', choices=('train', 'val', 'test'), default='val')
-    damage.add_argument(
-        '--protocol',
-        choices=VOID_PROTOCOLS,
-        default=VOID_PROTOCOLS[0],
-        help='what void counts as (%(default)s)',
-    )
-    for command in (redraw, damage):
-        command.add_argument(
-            '--attacker',
-            type=Path,
-            required=True,
-            help='attacker.safetensors, or the public mal.pt',
-        )
-    options, overrides = parser.parse_known_args(argv)
-    if overrides and options.command == 'apply':
-        parser.error(f'unrecognized arguments: {" ".join(overrides)}')
-    return options, overrides
-
-
 def _run(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.command == 'apply':
         values = apply(load_attacker(options.attacker), options.images, options.output)
@@ -296,22 +203,19 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
             json.dumps({key: result[key] for key in ('psnr', 'mean_psnr', 'relative_fall')}) + '\n'
         )
         return
-    try:
-        names = [item.name for item in dataclasses.fields(AttackSettings)]
-        attack = AttackSettings(**{name: getattr(options, name) for name in names})
-        victim = (
-            None
-            if options.rounds == 0
-            else VictimSettings(options.rounds, options.victim_steps, options.victim_learning_rate)
-        )
-    except ValueError as error:
-        raise ConfigError(f'{error}; correct the command line') from None
+    names = [each.name for each in dataclasses.fields(AttackSettings)]
+    attack = AttackSettings(**{name: getattr(options, name) for name in names})
+    victim = (
+        None
+        if options.rounds == 0
+        else VictimSettings(options.rounds, options.victim_steps, options.victim_learning_rate)
+    )
     train(config, options.weights, attack, victim, options.output, options.resume)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (2 for a mistake of the user)."""
-    options, overrides = _arguments(argv)
+    options, overrides = arguments(argv)
     try:
         _run(options, overrides)
     except USER_ERRORS as error:

@@ -144,11 +144,6 @@ def _at_size(values: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.f
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    looks = {
-        'allow_abbrev': False,
-        'usage': '%(prog)s [options]',
-        'formatter_class': argparse.RawDescriptionHelpFormatter,
-    }
     parser = argparse.ArgumentParser(
         prog='python -m offline_training.evaluate',
         description=__doc__,
@@ -159,14 +154,20 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     commands = parser.add_subparsers(dest='command', required=True)
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument('--json', metavar='FILE', help='write the result; - = standard output')
-    segmentation = commands.add_parser(
-        'segmentation',
-        parents=[output],
-        help='IoU of a backbone',
-        description=SEGMENTATION,
-        epilog=f'examples:\n{SEGMENTATION_EXAMPLES}',
-        **looks,
-    )
+
+    def add(name: str, summary: str, description: str, examples: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            parents=[output],
+            help=summary,
+            usage='%(prog)s [options]',
+            description=description,
+            epilog=f'examples:\n{examples}',
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    segmentation = add('segmentation', 'IoU of a backbone', SEGMENTATION, SEGMENTATION_EXAMPLES)
     segmentation.add_argument(
         '--config', type=Path, metavar='FILE', help='experiment; config.yaml of a run is one'
     )
@@ -187,14 +188,7 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
         default=VOID_PROTOCOLS[0],
         help=f'what void counts as: {", ".join(VOID_PROTOCOLS)} (%(default)s)',
     )
-    anomaly = commands.add_parser(
-        'anomaly',
-        parents=[output],
-        help='AP, FPR95 and AUROC of a bundle',
-        description=ANOMALY,
-        epilog=f'examples:\n{ANOMALY_EXAMPLES}',
-        **looks,
-    )
+    anomaly = add('anomaly', 'AP, FPR95 and AUROC of a bundle', ANOMALY, ANOMALY_EXAMPLES)
     anomaly.add_argument(
         '--bundle', type=Path, metavar='DIR', required=True, help='folder of the bundle'
     )

@@ -5,8 +5,9 @@ r"""Train a model bundle: backbone, flow, observer, calibrate, evaluate, export.
     # your own images: my_data/images, my_data/labels, my_data/classes.yaml
     python -m offline_training.train --data.dataset folder --data-dir my_data
     # an experiment from a file, with one key changed
-    python -m offline_training.train --config config/training/camvid_espnet.yaml \
-        --data-dir ../shared/camvid --weights ESPNET.pth --observer.epochs 10
+    python -m offline_training.train --weights ESPNET.pth \
+        --config config/training/camvid_espnet.yaml \
+        --data-dir ../shared/camvid --observer.epochs 10
     # what would be trained, as a file to start from
     python -m offline_training.train --data.dataset folder --data-dir my_data \
         --print-config > mine.yaml

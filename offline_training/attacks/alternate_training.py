@@ -28,30 +28,28 @@ from offline_training.attacks.malicious_autoencoder import MaliciousAutoencoder
 from offline_training.data.frames import Frames
 from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.session import Session
+from offline_training.learning.settings import REQUIRED, setting, settings
 from offline_training.learning.store import StorageError, read_checkpoint, write_checkpoint
 from offline_training.learning.training import Task, learn
 from offline_training.watched.base import Watched
 
 
 @dataclass(frozen=True)
+@settings()
 class VictimSettings:
     """How the victim's copy is trained against the attacker, in each round."""
 
-    rounds: int
-    steps: int = 200
-    learning_rate: float = 2e-4
-    clean_share: float = 0.5
-    """Weight of the loss on frames that are not attacked; without them the victim forgets."""
-
-    def __post_init__(self) -> None:
-        for name in ('rounds', 'steps'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} is {getattr(self, name)} but must be at least 1')
-        if not (self.learning_rate > 0 and 0 <= self.clean_share < 1):
-            raise ValueError(
-                f'learning_rate is {self.learning_rate} and clean_share {self.clean_share}, but '
-                'they must be above 0, and from 0 to below 1'
-            )
+    rounds: int = setting(
+        REQUIRED, 'Attacker and victim learn in turn this many times.', low=1, high=10_000
+    )
+    steps: int = setting(200, 'Batches the victim learns from per round.', low=1, high=10_000_000)
+    learning_rate: float = setting(2e-4, "Adam's, of the victim.", above=0, high=1)
+    clean_share: float = setting(
+        0.5,
+        'Weight of the loss on images that are not attacked; without them the victim forgets.',
+        low=0,
+        high=0.99,
+    )
 
 
 def trainable_copy(watched: Watched) -> Watched:

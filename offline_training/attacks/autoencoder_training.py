@@ -35,6 +35,7 @@ from offline_training.data.frames import Frames
 from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.schedule import Schedule
 from offline_training.learning.session import Session
+from offline_training.learning.settings import REQUIRED, setting, settings
 from offline_training.learning.store import StorageError
 from offline_training.learning.training import Row, Task, learn
 from offline_training.segmentation.class_weights import class_weights
@@ -59,28 +60,30 @@ VALIDATION_FRAMES = 50
 
 
 @dataclass(frozen=True)
+@settings()
 class AttackSettings:
     """How an attacker is trained."""
 
-    psnr: float
-    """Least PSNR in dB between attacked and original frames, of the mean squared change."""
-    steps: int = 300
-    batch_size: int = 4
-    learning_rate: float = 0.05
-    """Adam's, as a multiple of the root mean squared change allowed, of the pixel range."""
-    width: int = 8
-    validate_every: int = 25
-    """Steps between validations; the best attacker is kept."""
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 < self.psnr < 100:
-            raise ValueError(f'psnr is {self.psnr} but must be above 0 and below 100 dB')
-        for name in ('steps', 'batch_size', 'width', 'validate_every'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} is {getattr(self, name)} but must be at least 1')
-        if not self.learning_rate > 0:
-            raise ValueError(f'learning_rate is {self.learning_rate} but must be above 0')
+    psnr: float = setting(
+        REQUIRED,
+        'Least PSNR in dB between attacked and original images, of the mean squared change: 18 '
+        'is visible, 30 hardly.',
+        above=0,
+        high=100,
+    )
+    steps: int = setting(300, 'Batches the attacker learns from.', low=1, high=10_000_000)
+    batch_size: int = setting(4, 'Images per batch.', low=1, high=10_000)
+    learning_rate: float = setting(
+        0.05,
+        "Adam's, as a multiple of the root mean squared change allowed, of the pixel range.",
+        above=0,
+        high=100,
+    )
+    width: int = setting(8, 'Channels of the code; 8 is the original.', low=1, high=4096)
+    validate_every: int = setting(
+        25, 'Steps between validations; the best attacker is kept.', low=1, high=10_000_000
+    )
+    seed: int = setting(1, 'Seed of weights and batches.', low=0, high=2**31 - 1)
 
 
 def victim_weights(labels: Iterable[NDArray[np.uint8]], num_classes: int, outputs: int) -> Tensor:

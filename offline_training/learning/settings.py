@@ -14,6 +14,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 METADATA = 'setting'
+REQUIRED: Any = dataclasses.MISSING
+"""Default of a setting that must be given."""
 Kind = TypeVar('Kind')
 REMEDY = 'correct it in the configuration or on the command line'
 WORDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}
@@ -38,6 +40,8 @@ class Setting:
     above: float | None = None
     """The value must be greater than this."""
     multiple: int = 1
+    choices: tuple[str, ...] = ()
+    """What text may be, where the type does not say it."""
     null: str = ''
     """What null stands for."""
     derived: str = ''
@@ -64,10 +68,10 @@ def settings(section: str = '') -> Callable[[type[Kind]], type[Kind]]:
             hints = get_type_hints(kind)
             for each in dataclasses.fields(self):
                 known = each.metadata.get(METADATA)
-                value = getattr(self, each.name)
+                value, hint = getattr(self, each.name), hints[each.name]
                 if known is not None:
-                    good = _in_range(known, value)
-                    check(section, each.name, value, good, allowed(hints[each.name], known))
+                    good = _in_range(known, value) and _is_choice(hint, known, value)
+                    check(section, each.name, value, good, allowed(hint, known))
             if own_rules is not None:
                 own_rules(self)
 
@@ -98,16 +102,28 @@ def _in_range(known: Setting, value: Any) -> bool:
     return above < value and low <= value <= high and fits
 
 
+def _is_choice(hint: Any, known: Setting, value: Any) -> bool:
+    choices = known.choices or next(
+        (get_args(kind) for kind in _kinds(hint) if get_origin(kind) is Literal), ()
+    )
+    return not choices or not isinstance(value, str) or value in choices
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
 def allowed(hint: Any, known: Setting | None) -> str:
     """Say what a field of type `hint` may be, as it follows "must be"."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = _kinds(hint)
     texts = [_allowed(kind, known) for kind in kinds if kind is not NoneType]
     return ' or '.join(['null'] * (NoneType in kinds) + texts)
 
 
 def _allowed(kind: Any, known: Setting | None) -> str:
-    if get_origin(kind) is Literal:
-        return f'one of {", ".join(map(str, get_args(kind)))}'
+    choices = get_args(kind) if get_origin(kind) is Literal else known.choices if known else ()
+    if choices:
+        return f'one of {", ".join(map(str, choices))}'
     if get_origin(kind) is tuple:
         items = get_args(kind)
         if Ellipsis not in items:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
 from offline_training.learning.settings import (
     METADATA,
+    REQUIRED,
     Setting,
     allowed,
     item_settings,
@@ -30,6 +32,24 @@ def commented_yaml(values: Any) -> str:
     return '\n'.join(_yaml(values, '')) + '\n'
 
 
+def add_options(
+    parser: argparse.ArgumentParser, kind: type[Any], keys: Sequence[str], prefix: str = ''
+) -> None:
+    """Add options `--prefix-key` for some keys of settings, which hold one number each."""
+    hints = get_type_hints(kind)
+    defaults = {each.name: each.default for each in dataclasses.fields(kind)}
+    for key in keys:
+        required = defaults[key] is REQUIRED
+        parser.add_argument(
+            '--' + f'{prefix}{key}'.replace('_', '-'),
+            type=hints[key],
+            metavar='N' if hints[key] is int else 'X',
+            required=required,
+            default=None if required else defaults[key],
+            help=meaning(kind, key).replace('%', '%%'),
+        )
+
+
 def meaning(kind: type[Any], key: str) -> str:
     """Say what a key means, what it may be and what it is if absent, in one or more sentences."""
     field = {each.name: each for each in dataclasses.fields(kind)}[key]
@@ -39,8 +59,9 @@ def meaning(kind: type[Any], key: str) -> str:
     if item_settings(hint) is None:
         choice = allowed(hint, known)
         text += f' {choice[0].upper()}{choice[1:]}'
-        default = known.derived or _value(field.default)
-        text += f'; default: {default}.'
+        if field.default is not REQUIRED:
+            text += f'; default: {known.derived or _value(field.default)}'
+        text += '.'
         if known.null:
             text += f' Null: {known.null}.'
     return text

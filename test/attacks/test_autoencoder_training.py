@@ -352,7 +352,7 @@ def test_rounds_alternate_and_continue_after_an_interruption(watched, tmp_path, 
         (AttackSettings, {'psnr': 30.0, 'steps': 0}, 'steps is 0'),
         (AttackSettings, {'psnr': 30.0, 'learning_rate': 0.0}, 'learning_rate'),
         (VictimSettings, {'rounds': 0}, 'rounds is 0'),
-        (VictimSettings, {'rounds': 1, 'clean_share': 1.0}, 'clean_share 1'),
+        (VictimSettings, {'rounds': 1, 'clean_share': 1.0}, 'clean_share is 1'),
     ],
 )
 def test_impossible_settings_are_refused(kind, values, message):

@@ -23,6 +23,7 @@ from offline_training.data.frames import Frames
 from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.schedule import WARM_COSINE
 from offline_training.learning.session import Session
+from offline_training.learning.settings import setting, settings
 from offline_training.learning.training import Learned, Task, learn
 from offline_training.segmentation.augmentation import photometric, random_crop
 from offline_training.segmentation.config import AugmentationConfig
@@ -34,60 +35,51 @@ Observe = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
+@settings()
 class Training:
-    """How an observer is trained.
+    """How an observer is trained."""
 
-    Raises:
-        ValueError: a value is out of its range; the sentence names it.
-    """
-
-    attack: str | None = 'min_random_patch'
-    """One of `LOCAL_ATTACKS`; None = only the failures that the target has anyway."""
-    epsilon: float = 1.9
-    """Step of the attack in grey levels: 0.025 of CamVid's standard deviation, as in the paper."""
-    void: Literal['error', 'ignore'] = 'error'
-    """What pixels without a label count as. In the paper they are errors."""
-    paste: float = 0.5
-    """Share of images with pasted objects, which are errors whatever the target says; the paper
-    has none."""
-    crop: float = 0.5
-    """Sides of the training crops as a share of the image's."""
-    zoom: float = 1.5
-    """Most that a crop is enlarged; the whole image shrunk to the crop is the other end."""
-    jitter: float = 0.25
-    """Strength of the changes of light and colour; 0 = none."""
-    epochs: int = 8
-    batch_size: int = 4
-    optimizer: Literal['adamw', 'sgd'] = 'adamw'
-    learning_rate: float = 1e-3
-    positive_weight: float = 2.0
-    """Weight of errors in the loss."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.attack is not None and self.attack not in LOCAL_ATTACKS:
-            raise ValueError(
-                f'attack is {self.attack!r} but must be None or one of {list(LOCAL_ATTACKS)}'
-            )
-        for name, known in (('void', ('error', 'ignore')), ('optimizer', ('adamw', 'sgd'))):
-            if getattr(self, name) not in known:
-                raise ValueError(f'{name} is {getattr(self, name)!r} but must be one of {known}')
-        for name, low, high in (
-            ('epsilon', 0, 255),
-            ('paste', 0, 1),
-            ('crop', 0.1, 1),
-            ('zoom', 1, 4),
-            ('jitter', 0, 2),
-            ('epochs', 1, 10_000),
-            ('batch_size', 2, 10_000),
-            ('learning_rate', 1e-7, 10),
-            ('positive_weight', 0, 1000),
-            ('seed', 0, 2**31),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f'{name} is {getattr(self, name)} but must be between {low} and {high}'
-                )
+    attack: str | None = setting(
+        'min_random_patch',
+        'Local attack that makes the target fail.',
+        choices=tuple(LOCAL_ATTACKS),
+        null='only the failures that the target has anyway',
+    )
+    epsilon: float = setting(
+        1.9,
+        "Step of the attack in grey levels: 0.025 of CamVid's standard deviation, as in the "
+        'paper.',
+        low=0,
+        high=255,
+    )
+    void: Literal['error', 'ignore'] = setting(
+        'error', 'What pixels without a label count as. In the paper they are errors.'
+    )
+    paste: float = setting(
+        0.5,
+        'Share of images with pasted objects, which are errors whatever the target says; the '
+        'paper has none.',
+        low=0,
+        high=1,
+    )
+    crop: float = setting(
+        0.5, "Sides of the training crops as a share of the image's.", low=0.1, high=1
+    )
+    zoom: float = setting(
+        1.5,
+        'Most that a crop is enlarged; the whole image shrunk to the crop is the other end.',
+        low=1,
+        high=4,
+    )
+    jitter: float = setting(
+        0.25, 'Strength of the changes of light and colour; 0 = none.', low=0, high=2
+    )
+    epochs: int = setting(8, 'Passes over the images.', low=1, high=10_000)
+    batch_size: int = setting(4, 'Crops per step.', low=2, high=10_000)
+    optimizer: Literal['adamw', 'sgd'] = setting('adamw', 'What steps the weights.')
+    learning_rate: float = setting(1e-3, 'Highest step size.', low=1e-7, high=10)
+    positive_weight: float = setting(2.0, 'Weight of errors in the loss.', low=0, high=1000)
+    seed: int = setting(0, 'Seed of weights, crops and attacks.', low=0, high=2**31)
 
 
 def variation(jitter: float) -> AugmentationConfig:
