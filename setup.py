@@ -21,6 +21,19 @@ EXTRAS = {
     # Builds engines on any x86-64 Linux machine, with or without a GPU.
     'tensorrt-rtx': ['tensorrt-rtx>=1.0; platform_system == "Linux"'],
     'dds': ['cyclonedds>=0.10.5'],
+    # rclpy and Fast DDS without a ROS installation. There are no wheels of launch, ros2cli,
+    # vision_msgs and cv_bridge, and none for other machines. Not for a sourced ROS 2.
+    'ros': [
+        f'{name}; platform_system == "Linux" and platform_machine == "x86_64"'
+        for name in (
+            'ros-jazzy-rclpy',
+            'ros-jazzy-rmw-fastrtps-cpp',
+            'ros-jazzy-sensor-msgs',
+            'ros-jazzy-diagnostic-msgs',
+            'ros-jazzy-lifecycle-msgs',
+            'ros-jazzy-std-srvs',
+        )
+    ],
     'bags': ['mcap>=1.1', 'rosbags>=0.10', 'zstandard', 'lz4'],
     # HTML pages: the comparison's report.
     'pages': ['jinja2>=3.1', 'markupsafe>=2.1'],

@@ -34,7 +34,7 @@ except ImportError:  # Humble
 from ros2_ood_monitor.bus.base import MiddlewareError
 from ros2_ood_monitor.messages.cdr import CdrError, deserialize, serialize
 from ros2_ood_monitor.messages.definitions import fields
-from ros2_ood_monitor.messages.topics import Qos, Topic
+from ros2_ood_monitor.messages.topics import OPTIONAL, Qos, Topic
 from ros2_ood_monitor.supervision.throttle import Throttle
 
 _BYTE_TYPES = {'byte': 'octet', 'char': 'uint8', 'bool': 'boolean', 'float32': 'float',
@@ -43,20 +43,22 @@ _ACKNOWLEDGE_S = 0.2
 
 
 class RosMiddleware:
-    """Publishers and subscriptions of `node`; implements `middleware.base.Middleware`.
+    """Publishers and subscriptions of `node`; implements `bus.base.Middleware`.
 
     The publishers are ordinary ones: a lifecycle publisher falls silent while its node is not
-    active, and a monitor must never be silent.
+    active, and a monitor must never be silent. A topic of `topics.OPTIONAL` whose message package
+    is not installed has no publisher: one warning, then its messages are dropped.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._publishers: dict[Topic, Publisher] = {}
+        self._unavailable = _missing_topics(node.get_logger())
         self._subscriptions: dict[Topic, list[tuple[Subscription, str]]] = {}
 
     def advertise(self, topic: Topic) -> None:
         """Create the publisher now; call it on the thread that owns the node."""
-        if topic not in self._publishers:
+        if topic not in self._publishers and topic not in self._unavailable:
             self._publishers[topic] = self._node.create_publisher(
                 ros_type(topic.type_name),
                 topic.name,
@@ -66,7 +68,8 @@ class RosMiddleware:
 
     def publish(self, topic: Topic, message: object) -> None:
         """Send a message; raises CdrError when it does not fit its type."""
-        self._publishers[topic].publish(serialize(message))
+        if topic not in self._unavailable:
+            self._publishers[topic].publish(serialize(message))
 
     def subscribe(self, topic: Topic, callback: Callable[[Any], None]) -> None:
         """Call `callback` with every message, on the executor's thread; it must not block."""
@@ -93,6 +96,8 @@ class RosMiddleware:
 
     def subscriber_count(self, topic: Topic) -> int:
         """Return how many subscribers the topic's publisher is matched with."""
+        if topic in self._unavailable:
+            return 0
         return int(self._publishers[topic].get_subscription_count())
 
     def publisher_count(self, topic: Topic) -> int:
@@ -137,6 +142,23 @@ class RosMiddleware:
             return create(SubscriptionEventCallbacks(message_lost=message_lost))
         except UnsupportedEventTypeError:  # rmw_zenoh
             return create(SubscriptionEventCallbacks())
+
+
+def _missing_topics(logger: Any) -> frozenset[Topic]:
+    """Return the optional topics that this ROS installation has no message for; warn once."""
+    reasons = {topic: reason for topic in OPTIONAL if (reason := _misfit(topic.type_name))}
+    if reasons:
+        names = ' and '.join(topic.name for topic in reasons)
+        logger.warning(f'not published: {names}; {next(iter(reasons.values()))}')
+    return frozenset(reasons)
+
+
+def _misfit(type_name: str) -> str:
+    try:
+        ros_type(type_name)
+    except MiddlewareError as error:
+        return str(error)
+    return ''
 
 
 def ros_type(type_name: str) -> type:

@@ -78,9 +78,7 @@ def execute(args: argparse.Namespace) -> int:
 
     values = parameters(args)
     bundle = ModelBundle.load(Path(str(values['bundle'])).expanduser())
-    if args.middleware == 'ros' or (
-        args.middleware == 'auto' and importlib.util.find_spec('rclpy') is not None
-    ):
+    if args.middleware == 'ros' or (args.middleware == 'auto' and prefers_ros()):
         return run_ros(args, values)
 
     from ros2_ood_monitor.node.monitor_node import run_monitor
@@ -99,6 +97,17 @@ def execute(args: argparse.Namespace) -> int:
         sys.stderr.write(f'ood-monitor run: {failure}; start it again\n')
         return 1
     return 0
+
+
+def prefers_ros() -> bool:
+    """Return whether rclpy is the bus to use: ROS 2 is sourced, or Cyclone DDS is not there.
+
+    A rclpy that came with pip is no reason: the other commands speak Cyclone DDS on the loopback
+    interface, which a ROS 2 of default settings does not hear.
+    """
+    if importlib.util.find_spec('rclpy') is None:
+        return False
+    return 'AMENT_PREFIX_PATH' in os.environ or importlib.util.find_spec('cyclonedds') is None
 
 
 def run_ros(args: argparse.Namespace, values: dict[str, Value]) -> int:

@@ -67,6 +67,9 @@ PUBLISHED = (
 )  # fmt: skip
 """Everything a monitor publishes."""
 
+OPTIONAL = (REGIONS, LABEL_INFO)
+"""Topics that a ROS installation without their message package (vision_msgs) does without."""
+
 
 def camera_input(name: str = 'image', compressed: bool = False) -> Topic:
     """Return the topic a monitor subscribes to; `name` of a compressed one is given in full."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import signal
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.dds_domain import own_domain
 
 from ros2_ood_monitor.bus.base import MiddlewareError, resolve_name
 from ros2_ood_monitor.frame import Header, RawCompressedImage, Stamp
@@ -62,13 +62,12 @@ from ros2_ood_monitor.bus.dds_types import dds_qos, dds_type
 pytestmark = pytest.mark.alone
 
 SPAWN = multiprocessing.get_context('spawn')
-_DOMAINS = itertools.count(os.getpid() * 13)
 
 
 @pytest.fixture
-def domain() -> int:
-    """A domain of its own; above 101 the ports would be ephemeral ones."""
-    return next(_DOMAINS) % 90 + 10
+def domain() -> Iterator[int]:
+    with own_domain() as number:
+        yield number
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from ros2_ood_monitor.cli import COMMANDS, EPILOG, build_parser, main
+from ros2_ood_monitor.commands import run
 from ros2_ood_monitor.commands.examination import SOCKET_BUFFER, Finding, Verdict, able, examine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,6 +155,26 @@ def test_doctor_names_the_remedy_of_a_small_socket_buffer(tmp_path):
     limit.write_text(f'{SOCKET_BUFFER}\n')
     (finding,) = [one for one in examine(limit) if one.name == 'net.core.rmem_max']
     assert finding.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ('installed', 'sourced', 'ros'),
+    [
+        (('rclpy', 'cyclonedds'), True, True),
+        (('rclpy', 'cyclonedds'), False, False),
+        (('rclpy',), False, True),
+        (('cyclonedds',), True, False),
+        ((), False, False),
+    ],
+)
+def test_run_takes_rclpy_of_a_sourced_ros_else_dds(monkeypatch, installed, sourced, ros):
+    monkeypatch.setattr(
+        run.importlib.util, 'find_spec', lambda name: object() if name in installed else None
+    )
+    monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
+    if sourced:
+        monkeypatch.setenv('AMENT_PREFIX_PATH', '/opt/ros/jazzy')
+    assert run.prefers_ros() is ros
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import unittest
@@ -9,19 +10,20 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip('rclpy', reason='needs a sourced ROS 2; make test-ros')
-pytest.importorskip('launch_testing', reason='needs launch_testing; make test-ros')
+pytest.importorskip('launch_testing', reason='needs a sourced ROS 2 with launch_testing')
 
 import launch_testing
 from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from lifecycle_msgs.srv import GetState
+from support.dds_domain import own_domain
 from support.ros_install import ROOT, install_links
 from support.ros_peer import Camera, Peer
 from support.tiny_bundle import make_tiny_bundle, normal_image
 
-DOMAIN = 1 + os.getpid() % 100
+_RESERVED = contextlib.ExitStack()
+DOMAIN = _RESERVED.enter_context(own_domain())
 
 PARAMETERS = """\
 /**:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,31 +12,42 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip('rclpy', reason='needs a sourced ROS 2; make test-ros')
+pytest.importorskip('rclpy', reason="needs rclpy: pip install '.[ros]', or a sourced ROS 2")
 
+from support.dds_domain import own_domain
 from support.ros_install import install_links
 from support.ros_peer import PATIENCE_S, Camera, Peer
 from support.tiny_bundle import normal_image
 
 from ros2_ood_monitor.inference.engines.selection import BACKENDS, available_backends
 
-DOMAIN = 1 + os.getpid() % 100
+needs_launch = pytest.mark.skipif(
+    shutil.which('ros2') is None or importlib.util.find_spec('launch_ros') is None,
+    reason='needs ros2cli and launch_ros',
+)
+needs_ros2cli = pytest.mark.skipif(shutil.which('ros2') is None, reason='needs ros2cli')
 
 
 @pytest.fixture(scope='module')
-def environment(tmp_path_factory) -> dict[str, str]:
+def domain() -> Iterator[int]:
+    with own_domain() as number:
+        yield number
+
+
+@pytest.fixture(scope='module')
+def environment(domain, tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp('ros')
     return {
         **os.environ,
         **install_links(folder / 'install'),
-        'ROS_DOMAIN_ID': str(DOMAIN),
+        'ROS_DOMAIN_ID': str(domain),
         'ROS_LOG_DIR': str(folder / 'log'),
     }
 
 
 @pytest.fixture
-def peer() -> Iterator[Peer]:
-    peer = Peer(DOMAIN)
+def peer(domain) -> Iterator[Peer]:
+    peer = Peer(domain)
     yield peer
     peer.close()
 
@@ -74,9 +87,10 @@ def ros2(environment: dict[str, str], *arguments: str) -> str:
     return result.stdout + result.stderr
 
 
-def node_command(*parameters: str) -> tuple[str, ...]:
+def node_command(environment: dict[str, str], *parameters: str) -> tuple[str, ...]:
+    prefix = Path(environment['AMENT_PREFIX_PATH'].split(os.pathsep)[0])
     flags = [flag for parameter in parameters for flag in ('-p', parameter)]
-    return ('ros2', 'run', 'ros2_ood_monitor', 'monitor_node', '--ros-args', *flags)
+    return (str(prefix / 'lib/ros2_ood_monitor/monitor_node'), '--ros-args', *flags)
 
 
 def missing_backend() -> str:
@@ -88,8 +102,7 @@ def missing_backend() -> str:
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_the_node_after_a_last_alert(run, environment, peer, number):
-    program = Path(environment['AMENT_PREFIX_PATH'].split(os.pathsep)[0])
-    process = run(str(program / 'lib/ros2_ood_monitor/monitor_node'))
+    process = run(*node_command(environment))
     peer.wait_state('INITIALIZING')
     process.send_signal(number)
     assert process.wait(PATIENCE_S) == 0
@@ -97,14 +110,15 @@ def test_signal_ends_the_node_after_a_last_alert(run, environment, peer, number)
     peer.wait(lambda: 'has stopped' in peer.alert()['message'], 'the last alert')
 
 
-def test_dead_engines_end_the_process_with_an_error(run, peer, tiny_bundle):
+def test_dead_engines_end_the_process_with_an_error(run, environment, peer, tiny_bundle):
     process = run(
         *node_command(
+            environment,
             f'bundle:={tiny_bundle}',
             'autostart:=true',
             f'backend:={missing_backend()}',
             'supervision.restart_attempts:=1',
-            'supervision.restart_backoff_s:=1.0',
+            'supervision.restart_backoff_s:=6.0',  # discovery in Fast DDS may take 3 s and more
         )
     )
     peer.wait_state('FAULT', 'backend')
@@ -112,6 +126,7 @@ def test_dead_engines_end_the_process_with_an_error(run, peer, tiny_bundle):
     assert 'this process ends' in process.output.read_text()
 
 
+@needs_launch
 def test_dead_process_is_started_again(run, peer, tiny_bundle, tmp_path):
     parameters = tmp_path / 'parameters.yaml'
     parameters.write_text(
@@ -136,15 +151,16 @@ def test_dead_process_is_started_again(run, peer, tiny_bundle, tmp_path):
     assert process.output.read_text().count('process has died') >= 2
 
 
+@needs_ros2cli
 def test_command_line_tools(run, environment, peer, tiny_bundle):
-    run(
-        *node_command(
-            f'bundle:={tiny_bundle}',
-            'threads:=1',
-            'supervision.stale_after_s:=5.0',
-            'supervision.max_age_ms:=5000.0',
-        )
+    parameters = (
+        f'bundle:={tiny_bundle}',
+        'threads:=1',
+        'supervision.stale_after_s:=5.0',
+        'supervision.max_age_ms:=5000.0',
     )
+    flags = [flag for parameter in parameters for flag in ('-p', parameter)]
+    run('ros2', 'run', 'ros2_ood_monitor', 'monitor_node', '--ros-args', *flags)
     peer.wait_state('INITIALIZING')
     assert 'unconfigured' in ros2(environment, 'lifecycle', 'get', '/ood_monitor')
     for transition in ('configure', 'activate'):
@@ -164,6 +180,7 @@ def test_command_line_tools(run, environment, peer, tiny_bundle):
     assert 'Oldest image that may be scored' in described
 
 
+@needs_launch
 def test_show_args_explains_every_argument(environment):
     printed = ros2(environment, 'launch', 'ros2_ood_monitor', 'monitor.launch.py', '--show-args')
     for argument in ('bundle', 'image_topic', 'namespace', 'autostart', 'use_respawn'):

@@ -30,4 +30,5 @@ def install_links(prefix: Path) -> dict[str, str]:
         'sys.exit(main())\n'
     )
     node.chmod(0o755)
-    return {'AMENT_PREFIX_PATH': f'{prefix}{os.pathsep}{os.environ["AMENT_PREFIX_PATH"]}'}
+    others = os.environ.get('AMENT_PREFIX_PATH')  # none where rclpy came with pip
+    return {'AMENT_PREFIX_PATH': os.pathsep.join(filter(None, (str(prefix), others)))}

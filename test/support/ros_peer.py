@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import queue
 import threading
 import time
 from array import array
 from collections.abc import Callable
 from typing import Any
 
-# Tests must not reach other machines. A CYCLONEDDS_URI of the environment comes on top.
-os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-if os.environ.get('ROS_DISTRO') == 'humble':
-    os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
-
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
+
+from support.ros_loopback import stay_on_this_machine
+
+stay_on_this_machine()
 
 PATIENCE_S = 30.0
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -110,17 +110,31 @@ class Peer(Spinner):
         return self.wait(found, f'{state} {text}')
 
     def call(self, service_type: type, name: str, request: Any) -> Any:
-        """Call a service and return its response."""
+        """Call a service of a lifecycle node and return its response."""
         client = self.node.create_client(service_type, name)
+        # A client may have matched a service that has not yet matched the client: DDS then drops
+        # the request or its response. Endpoints are matched in the order of their creation, so a
+        # node that answers a younger client has matched this one.
+        state = self.node.create_client(GetState, f'{name.rpartition("/")[0]}/get_state')
         try:
-            assert client.wait_for_service(PATIENCE_S), f'no service {name}'
-            future = client.call_async(request)
-            answered = threading.Event()
-            future.add_done_callback(lambda _: answered.set())
-            assert answered.wait(PATIENCE_S), f'{name} did not answer'
-            return future.result()
+            for each in (client, state):
+                assert each.wait_for_service(PATIENCE_S), f'no service {each.srv_name}'
+            tries = (_ask(state, GetState.Request(), 1.0) for _ in range(int(PATIENCE_S)))
+            assert any(answer is not None for answer in tries), f'{name} has not matched'
+            response = _ask(client, request, PATIENCE_S)
+            assert response is not None, f'{name} did not answer'
+            return response
         finally:
             self.node.destroy_client(client)
+            self.node.destroy_client(state)
+
+
+def _ask(client: Any, request: Any, patience_s: float) -> Any | None:
+    answered: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    client.call_async(request).add_done_callback(answered.put)
+    with contextlib.suppress(queue.Empty):
+        return answered.get(timeout=patience_s).result()
+    return None
 
 
 def read_alert(message: DiagnosticArray) -> dict[str, str]:
@@ -163,7 +177,7 @@ class Camera:
     def _run(self) -> None:
         number = 0
         while not self._stop.wait(self._period_s):
-            message = self._message(self.an_image(number))
+            message = self._message(self.shown(number))
             message.header.frame_id = 'front_optical'
             message.header.stamp = self._peer.node.get_clock().now().to_msg()
             self.sent.add((message.header.stamp.sec, message.header.stamp.nanosec))
