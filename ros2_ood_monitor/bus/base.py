@@ -25,7 +25,7 @@ class Middleware(Protocol):
         """Create the publisher, so that subscribers find it before the first message."""
 
     def publish(self, topic: Topic, message: object) -> None:
-        """Send a message of `interfaces` on an advertised topic; never waits for long."""
+        """Send a message of `messages.types` on an advertised topic; never waits for long."""
 
     def subscribe(self, topic: Topic, callback: Callable[[Any], None]) -> None:
         """Call `callback` with every decoded message, on a thread of the middleware."""

@@ -123,7 +123,7 @@ class _Subscription:
 
 
 class DdsMiddleware:
-    """One node on DDS; implements `middleware.base.Middleware`.
+    """One node on DDS; implements `bus.base.Middleware`.
 
     `domain_id` None takes ROS_DOMAIN_ID. With `loopback` nothing leaves this machine. Raises
     MiddlewareError when the participant cannot be created.

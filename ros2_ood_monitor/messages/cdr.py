@@ -31,13 +31,13 @@ class CdrError(ValueError):
 
 
 def serialize(message: object) -> bytes:
-    """Encode a message of `interfaces`, encapsulation header included.
+    """Encode a message of `messages.types`, encapsulation header included.
 
     Raises CdrError when a value does not fit its field.
     """
     type_name = TYPE_NAMES.get(type(message))
     if type_name is None:
-        raise CdrError(f'{type(message).__name__} is not a message type; see interfaces.py')
+        raise CdrError(f'{type(message).__name__} is not a message type; see messages/types.py')
     writer = _Writer()
     writer.message(type_name, message)
     return b''.join((_HEADER, *writer.chunks))
@@ -50,7 +50,7 @@ def deserialize(type_name: str, data: bytes | memoryview) -> Any:
     CDR encoding of the type: too short, too long, unknown encapsulation, broken string.
     """
     if type_name not in CLASSES:
-        raise CdrError(f'{type_name} is not a message type this package knows; see interfaces.py')
+        raise CdrError(f'{type_name} is not a message type this package knows; see messages/types.py')
     endianness = _ENDIANNESS.get(bytes(data[:2]))
     if endianness is None or len(data) < len(_HEADER):
         raise CdrError(

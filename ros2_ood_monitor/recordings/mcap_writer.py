@@ -39,7 +39,7 @@ class McapWriter:
         self._sequences: dict[Topic, int] = {}
 
     def write(self, topic: Topic, message: object, log_time_ns: int) -> None:
-        """Append a message of `interfaces`; `log_time_ns` counts from the epoch."""
+        """Append a message of `messages.types`; `log_time_ns` counts from the epoch."""
         self.write_serialized(topic, serialize(message), log_time_ns)
 
     def write_serialized(self, topic: Topic, data: bytes, log_time_ns: int) -> None:
