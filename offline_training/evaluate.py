@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from offline_training.data.base import DataError, Split, labels_at_size
+from offline_training.data.base import VOID, DataError, Split, labels_at_size
 from offline_training.data.folder import AnomalyFolder
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import StorageError, write_json
@@ -36,7 +36,6 @@ from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.engines.selection import BACKENDS
 from ros2_ood_monitor.inference.runner import Runner, RunnerError
 
-IGNORE = 255
 FUSED = 'fused'
 SEGMENTATION_EXAMPLES = """\
   python -m offline_training.evaluate segmentation \\
@@ -85,7 +84,7 @@ def evaluate_segmentation(
         image = network_image(sample.image, config)
         labels = predict_labels(watched.network, watched.normalize, image, len(classes))
         # Unknown objects (labels beyond the classes) count as void: no class is right there.
-        truth = np.where(sample.labels < len(classes), sample.labels, IGNORE)
+        truth = np.where(sample.labels < len(classes), sample.labels, VOID)
         matrix.update(truth, labels_at_size(labels, truth.shape))
     return {**matrix.report(classes, protocol), 'split': split, 'images': len(dataset)}
 
@@ -107,7 +106,7 @@ def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str,
             sample = dataset[index]
             detection = runner.infer(Frame(np.ascontiguousarray(sample.image)))
             maps = {**detection.maps, FUSED: _logit(detection.anomaly_map)}
-            counted = sample.mask != IGNORE
+            counted = sample.mask != VOID
             truth = sample.mask[counted] == 1
             for name, curve in curves.items():
                 scores = _at_size(maps[name], sample.mask.shape)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
+UNLABELED = 255
+"""Label of pixels without a class, on the wire too; training calls it void."""
+
 
 @dataclass(frozen=True)
 class Region:

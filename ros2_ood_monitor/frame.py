@@ -24,7 +24,11 @@ class Stamp:
 
     @staticmethod
     def from_ns(ns: int) -> Stamp:
-        """Split nanoseconds since the epoch."""
+        """Split nanoseconds since the epoch.
+
+        >>> Stamp.from_ns(1_500_000_000)
+        Stamp(sec=1, nanosec=500000000)
+        """
         return Stamp(*divmod(ns, 1_000_000_000))
 
 

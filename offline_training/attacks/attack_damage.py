@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.table import Table
 from torch import nn
 
@@ -24,8 +23,7 @@ from offline_training.learning.store import write_bytes
 from offline_training.measures.segmentation import ConfusionMatrix, VoidProtocol
 from offline_training.watched.base import Watched
 from offline_training.watched.prediction import predict_labels
-
-UInt8Array = NDArray[np.uint8]
+from ros2_ood_monitor.frame import UInt8Array
 
 
 @dataclass(eq=False)

@@ -8,18 +8,17 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from offline_training.compare.experiment import Experiment
 from offline_training.compare.report.panels import Panel
 from offline_training.compare.results import Measurement
 from offline_training.compare.source import Source, SourceFrame
 from offline_training.compare.stored_scores import StoredScores
-from offline_training.compare.truth import IGNORE, Question
-from offline_training.data.base import labels_at_size
+from offline_training.compare.truth import Question
+from offline_training.data.base import VOID, labels_at_size
 from offline_training.watched.prediction import predict_labels
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
-UInt8Array = NDArray[np.uint8]
 BEST_DETECTORS = 4
 """Maps shown beside each frame."""
 EXTREMES = 2
@@ -138,11 +137,11 @@ def _colors(experiment: Experiment, labels: UInt8Array) -> UInt8Array:
 def _truth(truth: UInt8Array) -> UInt8Array:
     """Anomalous pixels white, normal ones dark, ignored ones grey."""
     table = np.zeros((256, 3), dtype=np.uint8)
-    table[0], table[1], table[IGNORE] = (30, 30, 40), (255, 255, 255), (110, 110, 120)
+    table[0], table[1], table[VOID] = (30, 30, 40), (255, 255, 255), (110, 110, 120)
     return table[truth]
 
 
-def _heat(maps: NDArray[np.float32], index: int, size: tuple[int, int]) -> UInt8Array:
+def _heat(maps: Float32Array, index: int, size: tuple[int, int]) -> UInt8Array:
     low, high = np.quantile(maps[:: max(1, len(maps) // 50)], QUANTILES)
     share = np.clip((maps[index] - low) / max(high - low, 1e-12), 0, 1)
     rows, columns = size

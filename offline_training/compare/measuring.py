@@ -17,8 +17,8 @@ from offline_training.compare.results import (
     Measurement,
     Reliability,
 )
-from offline_training.compare.truth import IGNORE, Question
-from offline_training.data.base import DataError
+from offline_training.compare.truth import Question
+from offline_training.data.base import VOID, DataError
 from offline_training.measures.bootstrap import IMAGE_CELLS, bootstrap_curve
 from offline_training.measures.calibration_error import ReliabilityDiagram
 from offline_training.measures.components import ANOMALY_TRACK, ComponentScores, MinimumSize
@@ -77,7 +77,7 @@ def measure_pixels(
     groups = max((int(own.max()) + 1 for own in question.classes), default=1)
     calibration = ReliabilityDiagram(groups) if calibrate and question.classes else None
     for index, (scores, truth) in enumerate(_full_size(question, maps)):
-        counted = truth != IGNORE
+        counted = truth != VOID
         image = PixelCurve(cells=IMAGE_CELLS)
         for curve in (whole, image):
             curve.update(scores[counted], truth[counted] == 1)
@@ -119,7 +119,7 @@ def error_probability(question: Question, maps: Scores, seed: int) -> Probabilit
     rng = np.random.default_rng(seed)
     drawn, wrong = [], []
     for scores, truth in _full_size(question, maps):
-        places = np.flatnonzero(truth.ravel() != IGNORE)
+        places = np.flatnonzero(truth.ravel() != VOID)
         if places.size:
             places = rng.choice(places, SAMPLES_PER_FRAME)
             drawn.append(scores.ravel()[places])

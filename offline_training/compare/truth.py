@@ -15,7 +15,6 @@ from offline_training.compare.source import Source, SourceFrame
 from offline_training.data.base import VOID, labels_at_size
 from ros2_ood_monitor.frame import UInt8Array
 
-IGNORE = 255
 Heading = Literal['pixel', 'errors', 'objects', 'natural', 'attack']
 
 
@@ -139,5 +138,5 @@ def _errors(frame: SourceFrame, guess: UInt8Array, void_counts: bool) -> UInt8Ar
     truth = ((labels != guess) | (labels == VOID)).astype(np.uint8)
     if not void_counts:
         known = True if frame.unknown is None else frame.unknown != 1
-        truth[(labels == VOID) & known] = IGNORE
+        truth[(labels == VOID) & known] = VOID
     return truth

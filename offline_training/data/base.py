@@ -10,11 +10,12 @@ from typing import Literal, Protocol, TypeVar
 import cv2
 import numpy as np
 
+from ros2_ood_monitor.detection import UNLABELED
 from ros2_ood_monitor.frame import UInt8Array
 
 Split = Literal['train', 'val', 'test']
 
-VOID = 255
+VOID = UNLABELED
 """Label of pixels that neither train nor count."""
 
 IMAGE_SUFFIXES = frozenset({'.png', '.webp', '.jpg', '.jpeg', '.bmp', '.ppm', '.tif', '.tiff'})

@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORE = 255
+from offline_training.data.base import VOID
+
 PERCENT = np.arange(25, 80, 5)
 _LEVELS = len(PERCENT)
 _FIXED = 4
@@ -65,12 +66,12 @@ class ComponentScores:
                 f'mask {predicted.shape} and labels {labels.shape} must be equal and (H, W), not '
                 'empty'
             )
-        unknown = np.setdiff1d(labels, (0, 1, IGNORE))
+        unknown = np.setdiff1d(labels, (0, 1, VOID))
         if unknown.size:
             raise ValueError(
                 f'label {unknown[0]} is none of 0 (normal), 1 (anomaly) and 255 (ignored)'
             )
-        counted = labels != IGNORE
+        counted = labels != VOID
         truth, _ = _components(labels == 1)
         guess, guesses = _components(predicted.astype(bool) & counted)
         small = np.bincount(guess.ravel()) < self.minimum.predicted

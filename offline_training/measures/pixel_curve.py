@@ -95,6 +95,13 @@ class PixelCurve(DetectionCurve):
     Args:
         cells: distinct scores kept apart per class, at least 2. Memory follows it; a summary of
             one image for a bootstrap does with 4096.
+
+    >>> curve = PixelCurve()
+    >>> curve.update(np.array([0.1, 0.4, 0.6, 0.8]), np.array([False, True, False, True]))
+    >>> curve.auroc()
+    0.75
+    >>> curve.fpr95('anomaly')
+    0.5
     """
 
     def __init__(self, cells: int = CELLS) -> None:

@@ -17,13 +17,22 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_training.data.base import VOID
+
 VoidProtocol = Literal['void_as_false_positive', 'void_ignored', 'drop_row_and_column']
 VOID_PROTOCOLS: tuple[str, ...] = get_args(VoidProtocol)
-VOID = 255
 
 
 class ConfusionMatrix:
-    """Counts of (ground truth, prediction) pairs; row and column `num_classes` are void."""
+    """Counts of (ground truth, prediction) pairs; row and column `num_classes` are void.
+
+    >>> matrix = ConfusionMatrix(2)
+    >>> matrix.update(np.array([0, 0, 1, VOID]), np.array([0, 1, 1, 0]))
+    >>> matrix.iou('void_ignored').tolist()
+    [0.5, 0.5]
+    >>> matrix.iou('void_as_false_positive').round(3).tolist()  # class 0 predicted on void
+    [0.333, 0.5]
+    """
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes

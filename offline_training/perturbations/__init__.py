@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline_training.perturbations.base import Image, Perturbation
+from offline_training.perturbations.base import Perturbation
 from offline_training.perturbations.blur import defocus_blur, motion_blur
 from offline_training.perturbations.color import color_jitter
 from offline_training.perturbations.dead_pixels import dead_pixels
@@ -19,6 +19,7 @@ from offline_training.perturbations.night import night
 from offline_training.perturbations.noise import gaussian_noise, salt_noise, shot_noise
 from offline_training.perturbations.rain import rain
 from offline_training.perturbations.soiling import mud, soiling
+from ros2_ood_monitor.frame import UInt8Array
 
 CORRUPTIONS = 'Hendrycks and Dietterich, Benchmarking Neural Network Robustness, 2019'
 DIRTY_LENS = 'Gu et al., Removing Image Artifacts due to Dirty Camera Lenses, 2009'
@@ -113,7 +114,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
 }
 
 
-def perturb(name: str, image: Image, severity: float, seed: int) -> Image:
+def perturb(name: str, image: UInt8Array, severity: float, seed: int) -> UInt8Array:
     """Return a perturbed copy of an image uint8 RGB (H, W, 3); the same seed, the same result.
 
     At one seed the change grows with `severity` in 0..1, and 0 changes nothing: a fog, not
@@ -122,6 +123,13 @@ def perturb(name: str, image: Image, severity: float, seed: int) -> Image:
     Raises:
         TypeError: the image is not uint8 (H, W, 3).
         ValueError: the name is unknown or the severity outside 0..1.
+
+    >>> image = np.full((60, 80, 3), 90, np.uint8)
+    >>> light, dense = (perturb('fog', image, severity, seed=3) for severity in (0.2, 0.9))
+    >>> bool((dense > light).all())
+    True
+    >>> bool((perturb('fog', image, 0.0, seed=3) == image).all())
+    True
     """
     if name not in PERTURBATIONS:
         known = ', '.join(PERTURBATIONS)

@@ -8,11 +8,10 @@ from functools import wraps
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-Field = NDArray[np.float32]
-Apply = Callable[[np.random.Generator, Image, float], Image]
+from ros2_ood_monitor.frame import UInt8Array
+
+Apply = Callable[[np.random.Generator, UInt8Array, float], UInt8Array]
 Family = Literal['weather', 'light', 'sensor', 'optics', 'colour', 'geometry']
 
 
@@ -38,7 +37,7 @@ def checked(function: Apply) -> Apply:
     """
 
     @wraps(function)
-    def apply(rng: np.random.Generator, image: Image, severity: float) -> Image:
+    def apply(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise TypeError(
                 f'{function.__name__} got an image {image.dtype} {image.shape}; '

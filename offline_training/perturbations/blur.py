@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from offline_training.perturbations.base import Field, Image, checked
+from offline_training.perturbations.base import checked
 from offline_training.perturbations.light import to_display, to_linear
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 DISK = 0.032
 """Radius of the circle of confusion over the shorter side at severity 1."""
@@ -17,7 +18,7 @@ FINE = 8
 
 
 @checked
-def defocus_blur(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def defocus_blur(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Put the lens out of focus: every point becomes a disk of radius 3.2 % of the shorter side.
 
     Lights swell into bright disks because light is summed, not pixel values. `rng` is not used.
@@ -32,7 +33,7 @@ def defocus_blur(rng: np.random.Generator, image: Image, severity: float) -> Ima
 
 
 @checked
-def motion_blur(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def motion_blur(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Move the camera while the shutter is open, straight, up to 10 % of the shorter side.
 
     The direction is drawn: mostly sideways (turns), sometimes up and down (potholes).
@@ -51,7 +52,7 @@ def motion_blur(rng: np.random.Generator, image: Image, severity: float) -> Imag
     return _convolve(image, inside.astype(np.float32))
 
 
-def _convolve(image: Image, fine: Field) -> Image:
+def _convolve(image: UInt8Array, fine: Float32Array) -> UInt8Array:
     size = len(fine) // FINE
     kernel = fine.reshape(size, FINE, size, FINE).sum(axis=(1, 3))
     blurred = cv2.filter2D(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from offline_training.perturbations.base import Image, checked
+from offline_training.perturbations.base import checked
+from ros2_ood_monitor.frame import UInt8Array
 
 BRIGHTNESS, CONTRAST, SATURATION = 0.6, 0.6, 1.0
 """Largest change of each factor at severity 1, as powers of e."""
@@ -17,7 +18,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @checked
-def color_jitter(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def color_jitter(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Change brightness, contrast, saturation and hue by drawn amounts that grow with severity.
 
     Factors are exp(+-severity x amount), the hue turns by up to 138 degrees around the grey axis.

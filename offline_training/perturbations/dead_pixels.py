@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from offline_training.perturbations.base import Field, Image, checked
+from offline_training.perturbations.base import checked
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 SITES = 0.02
 """Share of defective photosites at severity 1."""
@@ -23,7 +24,7 @@ SPREAD = (
 
 
 @checked
-def dead_pixels(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def dead_pixels(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Break photosites under the colour filter array (RGGB), then demosaic.
 
     Single sites are dead or hot, columns are dead or off by a constant, rows are dead. Bilinear
@@ -45,7 +46,7 @@ def dead_pixels(rng: np.random.Generator, image: Image, severity: float) -> Imag
     return np.clip(out + 0.5, 0, 255).astype(np.uint8)
 
 
-def _spoil(rng: np.random.Generator, raw: Field, severity: float) -> Field:
+def _spoil(rng: np.random.Generator, raw: Float32Array, severity: float) -> Float32Array:
     """Return the sensor's readings, float32 (H, W); where faults overlap, the first one counts."""
     height, width = raw.shape
     # Severity at which each photosite, column and row fails.

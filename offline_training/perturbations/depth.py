@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline_training.perturbations.base import Field
+from ros2_ood_monitor.frame import Float32Array
 
 HORIZON = 0.46
 """Of the height; the camera looks a little down."""
@@ -17,7 +17,7 @@ TRAFFIC = 0.06
 """Tangent of the angle around the vanishing point that the farthest traffic fills."""
 
 
-def street_depth(height: int, width: int) -> Field:
+def street_depth(height: int, width: int) -> Float32Array:
     """Return metres per pixel, float32 (H, W): near below and at the sides, far at the horizon.
 
     Road, walls and the open sky end the line of sight; the first two's inverse distances add,

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.perturbations.base import Field, Image, checked
+from offline_training.perturbations.base import checked
 from offline_training.perturbations.canvas import canvas_size, enlarge
 from offline_training.perturbations.light import to_display, to_linear
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 SUN = np.array([1.0, 0.93, 0.78], np.float32)
 VEIL, STAR, GHOST = 0.8, 5.0, 0.45
@@ -17,7 +18,7 @@ ROUND = 4
 
 
 @checked
-def lens_flare(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def lens_flare(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Let the sun shine into the lens: light is added, more with `severity`, never taken away.
 
     Around the sun lie a disk that saturates, a veil that falls off with the squared angle as
@@ -45,7 +46,9 @@ def lens_flare(rng: np.random.Generator, image: Image, severity: float) -> Image
     return to_display(to_linear(image) + severity * enlarge(light.astype(np.float32), image))
 
 
-def _star(rng: np.random.Generator, angle: Field, far: Field, blades: int) -> Field:
+def _star(
+    rng: np.random.Generator, angle: Float32Array, far: Float32Array, blades: int
+) -> Float32Array:
     """Rays by diffraction at the blades' edges: as many as blades if even, else twice as many."""
     rays = blades if blades % 2 == 0 else 2 * blades
     main = np.abs(np.cos(rays / 2 * angle)) ** 200
@@ -68,7 +71,7 @@ def _ghosts(
     size: tuple[int, int],
     blades: int,
     turn: float,
-) -> Field:
+) -> Float32Array:
     """Add up all ghosts: linear light float32 (H, W, 3)."""
     side = min(size)
     light = np.zeros((*size, 3), np.float32)

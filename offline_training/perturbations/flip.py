@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline_training.perturbations.base import Image, checked
+from offline_training.perturbations.base import checked
+from ros2_ood_monitor.frame import UInt8Array
 
 
 @checked
-def vertical_flip(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def vertical_flip(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Mirror the image top to bottom; there is no half of it, so any severity above 0 does.
 
     `rng` is not used.

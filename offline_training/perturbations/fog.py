@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline_training.perturbations.base import Image, checked
+from offline_training.perturbations.base import checked
 from offline_training.perturbations.depth import street_depth
 from offline_training.perturbations.light import ambient_light, to_display, to_linear
 from offline_training.synthesis.fractal_noise import fractal_noise
+from ros2_ood_monitor.frame import UInt8Array
 
 DENSEST = 3.0 / 20
 """Extinction per metre at severity 1: a visibility of 20 m (Koschmieder: 3 / visibility)."""
@@ -18,7 +19,7 @@ AIRLIGHT = 0.75
 
 
 @checked
-def fog(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def fog(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Put fog between camera and scene: I = J t + A (1 - t), t = exp(-beta d), in linear light.
 
     The distance d is the street proxy of `depth.py`, the extinction beta grows with the square of

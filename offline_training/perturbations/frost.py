@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.perturbations.base import Field, Image, checked
+from offline_training.perturbations.base import checked
 from offline_training.perturbations.light import ambient_light, to_display, to_linear
 from offline_training.synthesis.fractal_noise import fractal_noise
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 Vector = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ ICE = np.array([0.93, 0.98, 1.06], np.float32)
 
 
 @checked
-def frost(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def frost(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Cover the image with ice ferns and rime; `severity` is how long they have grown.
 
     Stems start at the border, bend, and branch twice at 60 degrees as ice does; rime fills in
@@ -55,7 +56,7 @@ def frost(rng: np.random.Generator, image: Image, severity: float) -> Image:
     return to_display(light + (0.3 * behind + ice * facets - light) * cover[..., None])
 
 
-def _ferns(rng: np.random.Generator, height: int, width: int, severity: float) -> Field:
+def _ferns(rng: np.random.Generator, height: int, width: int, severity: float) -> Float32Array:
     """Draw what has grown by now: opacity float32 (H, W) in 0..1."""
     side = min(height, width)
     root, inward = _roots(rng, height, width)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.perturbations.base import Field, Image
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 _CODES = np.arange(256) / 255
 _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(
@@ -22,18 +22,18 @@ DIMMEST_AMBIENT = 0.2
 """Least ambient light, linear: fog, rain and dirt are lit even where the image is black."""
 
 
-def to_linear(image: Image) -> Field:
+def to_linear(image: UInt8Array) -> Float32Array:
     """Decode sRGB: uint8 to linear light float32 in 0..1, same shape (IEC 61966-2-1)."""
     return np.asarray(cv2.LUT(image, _LINEAR.reshape(1, 256)), np.float32)
 
 
-def to_display(light: NDArray[np.floating]) -> Image:
+def to_display(light: NDArray[np.floating]) -> UInt8Array:
     """Encode linear light as sRGB uint8; values outside 0..1 saturate."""
     root = np.sqrt(np.clip(light, 0, 1, dtype=np.float32))
     return np.asarray(_DISPLAY[(root * _STEPS + 0.5).astype(np.int16)])
 
 
-def ambient_light(image: Image) -> Field:
+def ambient_light(image: UInt8Array) -> Float32Array:
     """Estimate the light of the sky: linear RGB (3,), mean of the brightest 5 % of the pixels.
 
     Half of its colour is taken out: clouds, fog and rain scatter all wavelengths alike.

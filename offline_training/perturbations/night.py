@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline_training.perturbations.base import Field, Image, checked
+from offline_training.perturbations.base import checked
 from offline_training.perturbations.depth import HORIZON
 from offline_training.perturbations.light import to_display, to_linear
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 DARKEST = 0.015
 """Share of light left at severity 1 outside the headlights."""
@@ -23,7 +24,7 @@ LAMPS = np.array([[1.0, 0.72, 0.38], [1.0, 0.9, 0.75], [0.85, 0.95, 1.0]], np.fl
 
 
 @checked
-def night(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def night(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Reduce the light and model the camera's response.
 
     Daylight falls to 1.5 % at `severity` 1, most at the top where no lamp shines; a headlight pool
@@ -47,7 +48,7 @@ def night(rng: np.random.Generator, image: Image, severity: float) -> Image:
     return to_display(exposed ** np.float32(1 + 0.2 * dusk))
 
 
-def _illumination(height: int, width: int) -> Field:
+def _illumination(height: int, width: int) -> Float32Array:
     """Light of night over daylight, float32 (H, W), 1 for street light alone."""
     y = ((np.arange(height, dtype=np.float32) + 0.5) / height - HORIZON)[:, None]
     x = ((np.arange(width, dtype=np.float32) + 0.5) / width - 0.5)[None]

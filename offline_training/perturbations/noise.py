@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline_training.perturbations.base import Image, checked
+from offline_training.perturbations.base import checked
+from ros2_ood_monitor.frame import UInt8Array
 
 SIGMA = 60.0
 """Grey levels at severity 1."""
@@ -15,7 +16,7 @@ SALT = 0.25
 
 
 @checked
-def gaussian_noise(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def gaussian_noise(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Add independent normal noise to every value; standard deviation 60 grey levels x severity.
 
     Source: Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common
@@ -26,7 +27,7 @@ def gaussian_noise(rng: np.random.Generator, image: Image, severity: float) -> I
 
 
 @checked
-def shot_noise(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def shot_noise(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Count few photons: a white pixel collects 4 / severity^2, so noise grows with `severity`.
 
     Counts are Poisson: the rounded Cornish-Fisher expansion of the Poisson quantile at a normal
@@ -46,7 +47,7 @@ def shot_noise(rng: np.random.Generator, image: Image, severity: float) -> Image
 
 
 @checked
-def salt_noise(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def salt_noise(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Turn pixels white or black, equally often: a quarter of them at severity 1.
 
     Source: impulse noise of switching and transmission faults; Gonzalez and Woods, Digital Image

@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from offline_training.perturbations.base import Field, Image, checked
+from offline_training.perturbations.base import checked
 from offline_training.perturbations.depth import FOCAL, HORIZON, street_depth
 from offline_training.perturbations.light import ambient_light, to_display, to_linear
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 HEAVIEST = 200.0
 """Millimetres per hour at severity 1: a cloudburst."""
@@ -26,7 +27,7 @@ SKY = 0.65
 
 
 @checked
-def rain(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def rain(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Add falling drops and the veil of rain, both in the colour of the overcast sky.
 
     The rate R is 200 mm/h x `severity`; the number of drops grows with it, and the extinction is
@@ -45,7 +46,7 @@ def rain(rng: np.random.Generator, image: Image, severity: float) -> Image:
     return to_display(sky + (to_linear(image) - sky) * clear[..., None])
 
 
-def _streaks(rng: np.random.Generator, height: int, width: int, severity: float) -> Field:
+def _streaks(rng: np.random.Generator, height: int, width: int, severity: float) -> Float32Array:
     """Return the opacity of all streaks, float32 (H, W) in 0..1."""
     wind, speed = rng.uniform(-0.35, 0.35), rng.uniform(0.1, 0.5)
     # Drops fill a volume, so most are far; every drop keeps its severity of first appearance.

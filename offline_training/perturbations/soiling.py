@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.perturbations.base import Field, Image, checked
+from offline_training.perturbations.base import checked
 from offline_training.perturbations.canvas import canvas_size, enlarge
 from offline_training.perturbations.light import ambient_light, to_display, to_linear
 from offline_training.synthesis.fractal_noise import fractal_noise
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 MUD = np.array([0.078, 0.053, 0.032], np.float32)
 DUST = np.array([0.42, 0.37, 0.3], np.float32)
@@ -22,7 +23,7 @@ CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], axis=1)
 
 
 @checked
-def mud(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def mud(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Cover the lens with mud: splashes, droplets around them, and runs below.
 
     Splashes arrive one after another as `severity` grows; at 1 they hide about half of the
@@ -48,7 +49,7 @@ def mud(rng: np.random.Generator, image: Image, severity: float) -> Image:
 
 
 @checked
-def soiling(rng: np.random.Generator, image: Image, severity: float) -> Image:
+def soiling(rng: np.random.Generator, image: UInt8Array, severity: float) -> UInt8Array:
     """Cover the lens with a film of dust and with dried drops that have dense rims.
 
     The film thickens and drops appear as `severity` grows. Dirt scatters ambient light and blurs
@@ -78,7 +79,7 @@ def _ready(severity: float, born: float) -> float:
     return float(np.clip((severity - 0.9 * born) / 0.1, 0, 1))
 
 
-def _splash(rng: np.random.Generator, height: int, width: int) -> Field:
+def _splash(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     """Draw one splash, its droplets and perhaps a run: float32 (H, W), 0 or 1 with soft edges."""
     side = min(height, width)
     centre = rng.uniform((0, 0), (1, 1.05)) * (width, height)
@@ -103,7 +104,7 @@ def _splash(rng: np.random.Generator, height: int, width: int) -> Field:
     return canvas / np.float32(255)
 
 
-def _dried_drop(rng: np.random.Generator, height: int, width: int) -> Field:
+def _dried_drop(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     """Draw one dried drop, its rim denser than its middle: float32 (H, W) in 0..1."""
     side = min(height, width)
     centre = rng.uniform(0, 1, 2) * (width, height)

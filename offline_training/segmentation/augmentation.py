@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from offline_training.data.base import VOID
 from offline_training.segmentation.config import AugmentationConfig, PhaseConfig
-
-UInt8Array = NDArray[np.uint8]
-IGNORE = 255
+from ros2_ood_monitor.frame import UInt8Array
 
 
 def random_crop(
@@ -38,7 +36,7 @@ def random_crop(
             cv2.resize(labels[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_NEAREST),
         )  # type: ignore[return-value]
     canvas = np.full((height, width, 3), 127, dtype=np.uint8)
-    truth = np.full((height, width), IGNORE, dtype=np.uint8)
+    truth = np.full((height, width), VOID, dtype=np.uint8)
     left, top = round((x0 - x) * factor), round((y0 - y) * factor)
     part_w = min(width - left, max(1, round((x1 - x0) * factor)))
     part_h = min(height - top, max(1, round((y1 - y0) * factor)))

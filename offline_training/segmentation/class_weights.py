@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.data.base import DataError
+from offline_training.data.base import VOID, DataError
 
 
 def class_weights(
@@ -29,7 +29,7 @@ def class_weights(
     pixels = np.zeros(num_classes)
     available = np.zeros(num_classes)
     for labels in label_maps:
-        counts = np.bincount(labels[labels != 255], minlength=num_classes)[:num_classes]
+        counts = np.bincount(labels[labels != VOID], minlength=num_classes)[:num_classes]
         pixels += counts
         available += np.where(counts > 0, counts.sum(), 0)
     seen = pixels > 0

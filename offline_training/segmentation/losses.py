@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = 255
+from offline_training.data.base import VOID
 
 
 def segmentation_loss(
@@ -27,8 +27,8 @@ def segmentation_loss(
         jaccard_weight: share of `soft_jaccard_loss`; 0 = without.
     """
     if focal_gamma == 0:
-        total = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE, reduction='sum')
-        valid = labels != IGNORE
+        total = F.cross_entropy(logits, labels, weights, ignore_index=VOID, reduction='sum')
+        valid = labels != VOID
         # A batch may show nothing that counts, only void, say: its mean would be 0 / 0.
         loss = total / (weights[labels.where(valid, 0)] * valid).sum().clamp_min(1e-12)
     else:
@@ -51,7 +51,7 @@ def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: float = 2
         weights: (C,).
         gamma: 0 or more.
     """
-    valid = labels != IGNORE
+    valid = labels != VOID
     truth = labels.where(valid, 0)
     log_p = logits.log_softmax(dim=1).gather(1, truth[:, None])[:, 0]
     # Never exactly 0: there the slope of a power below 1 is infinite, and 0 times it is NaN.
@@ -69,7 +69,7 @@ def soft_jaccard_loss(logits: Tensor, labels: Tensor) -> Tensor:
         logits: (B, C, H, W).
         labels: int64 (B, H, W), 255 ignored.
     """
-    valid = (labels != IGNORE).unsqueeze(1)
+    valid = (labels != VOID).unsqueeze(1)
     truth = F.one_hot(labels.where(valid[:, 0], 0), logits.shape[1]).movedim(-1, 1) * valid
     probability = logits.softmax(1) * valid
     hits = (probability * truth).sum((0, 2, 3))

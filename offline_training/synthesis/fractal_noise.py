@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float32]
+from ros2_ood_monitor.frame import Float32Array
 
 
 def fractal_noise(
     rng: np.random.Generator, height: int, width: int, roughness: float, stretch: float = 1.0
-) -> Float:
+) -> Float32Array:
     """Sum octaves of smooth noise: float32 (height, width) with zero mean and unit variance.
 
     `roughness` is the gain per octave (0 smooth .. 1 rough); `stretch` > 1 makes fibres.

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from offline_training.data.base import VOID
 from offline_training.synthesis.pasting import paste_objects
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
-
-UInt8Array = NDArray[np.uint8]
-IGNORE = 255
+from ros2_ood_monitor.frame import UInt8Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +39,7 @@ def _map_truth(mask: UInt8Array, labels: UInt8Array) -> UInt8Array:
     """Reduce a full-size mask to map resolution; rims of objects and void become ignored."""
     cover, void = _share(mask > 0), _share(labels == VOID)
     truth = (cover > 0.5).astype(np.uint8)
-    truth[(cover <= 0.5) & ((cover > 0) | (void > 0.5))] = IGNORE
+    truth[(cover <= 0.5) & ((cover > 0) | (void > 0.5))] = VOID
     return truth
 
 

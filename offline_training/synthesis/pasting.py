@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from offline_training.synthesis.fractal_noise import fractal_noise
 from offline_training.synthesis.silhouettes import silhouette
 from offline_training.synthesis.textures import texture
-
-Image = NDArray[np.uint8]
-Mask = NDArray[np.uint8]
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 
 def paste_objects(
-    rng: np.random.Generator, image: Image, donor: Image | None = None, max_objects: int = 3
-) -> tuple[Image, Mask]:
+    rng: np.random.Generator,
+    image: UInt8Array,
+    donor: UInt8Array | None = None,
+    max_objects: int = 3,
+) -> tuple[UInt8Array, UInt8Array]:
     """Paste 1..`max_objects` random objects; return the image and a mask uint8 (H, W) of 0 or 1.
 
     `image` is uint8 RGB (H, W, 3) and is not changed. `donor`, another normal image, lends crops
@@ -33,7 +34,9 @@ def paste_objects(
     return image, mask
 
 
-def _paste_one(rng: np.random.Generator, image: Image, mask: Mask, donor: Image | None) -> None:
+def _paste_one(
+    rng: np.random.Generator, image: UInt8Array, mask: UInt8Array, donor: UInt8Array | None
+) -> None:
     rows, columns = mask.shape
     # Log-uniform sizes: far, small objects must count as much as near ones.
     size = np.exp(rng.uniform(np.log(0.04), np.log(0.6))) * rows
@@ -56,7 +59,7 @@ def _paste_one(rng: np.random.Generator, image: Image, mask: Mask, donor: Image 
         surface = _match_colour(rng, surface, window, outline)
     surface = _weather(rng, surface, window)
 
-    alpha: NDArray[np.float32] = (outline / 255).astype(np.float32)
+    alpha: Float32Array = (outline / 255).astype(np.float32)
     if rng.random() < 0.75:
         alpha = _feather(alpha, rng.uniform(0.4, 1.6))
     blended = window + alpha[..., None] * (surface - window)
@@ -64,7 +67,7 @@ def _paste_one(rng: np.random.Generator, image: Image, mask: Mask, donor: Image 
     mask[top : top + height, left : left + width] |= (alpha > 0.5).astype(np.uint8)
 
 
-def _feather(alpha: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+def _feather(alpha: Float32Array, sigma: float) -> Float32Array:
     """Feather the outline; drop parts too thin to stay half visible: they are not in the mask."""
     soft = cv2.GaussianBlur(alpha, (0, 0), sigma)
     reach = 2 * math.ceil(4 * sigma) + 1
@@ -72,7 +75,7 @@ def _feather(alpha: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.asarray(soft * near, np.float32) if near.any() else alpha
 
 
-def _donor_crop(rng: np.random.Generator, donor: Image, height: int, width: int) -> NDArray:
+def _donor_crop(rng: np.random.Generator, donor: UInt8Array, height: int, width: int) -> NDArray:
     """Crop another image at a scale, orientation and tint that normal driving does not show."""
     scale = rng.uniform(0.5, 2.5)
     crop_height = int(np.clip(height * scale, 4, donor.shape[0]))
@@ -85,7 +88,7 @@ def _donor_crop(rng: np.random.Generator, donor: Image, height: int, width: int)
     return np.asarray(resized, np.float32) * rng.uniform(0.6, 1.4, 3).astype(np.float32)
 
 
-def _shade(rng: np.random.Generator, surface: NDArray, outline: Mask) -> NDArray:
+def _shade(rng: np.random.Generator, surface: NDArray, outline: UInt8Array) -> NDArray:
     """Light the object from one side and darken its rim, so that it looks solid."""
     height, width = outline.shape
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
@@ -100,7 +103,7 @@ def _shade(rng: np.random.Generator, surface: NDArray, outline: Mask) -> NDArray
 
 
 def _match_colour(
-    rng: np.random.Generator, surface: NDArray, window: NDArray, outline: Mask
+    rng: np.random.Generator, surface: NDArray, window: NDArray, outline: UInt8Array
 ) -> NDArray:
     """Move the object's mean and contrast towards those of what it hides."""
     inside = outline > 0

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from offline_training.synthesis.fractal_noise import fractal_noise
+from ros2_ood_monitor.frame import UInt8Array
 
-Mask = NDArray[np.uint8]
 
-
-def blob(rng: np.random.Generator, height: int, width: int) -> Mask:
+def blob(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """Star-shaped closed curve with random harmonics."""
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     radius = np.ones_like(angle)
@@ -26,7 +24,7 @@ def blob(rng: np.random.Generator, height: int, width: int) -> Mask:
     return mask
 
 
-def polygon(rng: np.random.Generator, height: int, width: int) -> Mask:
+def polygon(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """Box, wedge or other convex figure."""
     count = int(rng.integers(3, 9))
     points = (rng.uniform(0.02, 0.98, (count, 2)) * (width, height)).astype(np.int32)
@@ -35,7 +33,7 @@ def polygon(rng: np.random.Generator, height: int, width: int) -> Mask:
     return mask
 
 
-def creature(rng: np.random.Generator, height: int, width: int) -> Mask:
+def creature(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """Body of ellipses with neck, head and legs: what stands on a road and is not a car."""
     mask = np.zeros((height, width), np.uint8)
 
@@ -64,7 +62,7 @@ def creature(rng: np.random.Generator, height: int, width: int) -> Mask:
     return mask
 
 
-def ragged(rng: np.random.Generator, height: int, width: int) -> Mask:
+def ragged(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """Thresholded noise inside a blob: bushes of holes, debris, cloth."""
     field = fractal_noise(rng, height, width, rng.uniform(0.3, 0.7))
     return np.where(field > rng.uniform(-0.8, 0.2), blob(rng, height, width), 0).astype(np.uint8)
@@ -73,7 +71,7 @@ def ragged(rng: np.random.Generator, height: int, width: int) -> Mask:
 OUTLINES = (blob, blob, creature, creature, polygon, ragged)
 
 
-def silhouette(rng: np.random.Generator, height: int, width: int) -> Mask:
+def silhouette(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """Draw one random outline, sometimes rotated."""
     mask = OUTLINES[rng.integers(len(OUTLINES))](rng, height, width)
     if rng.random() < 0.3:

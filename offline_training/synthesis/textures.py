@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from offline_training.synthesis.fractal_noise import fractal_noise
-
-Image = NDArray[np.uint8]
-Float = NDArray[np.float32]
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 
 
-def _palette(rng: np.random.Generator, count: int) -> Float:
+def _palette(rng: np.random.Generator, count: int) -> Float32Array:
     """Pick `count` related colours: animals and objects rarely span the whole RGB cube."""
     base = rng.uniform(10, 245, 3)
     spread = rng.uniform(5, 90)
@@ -26,7 +23,7 @@ def _palette(rng: np.random.Generator, count: int) -> Float:
     return np.clip(colours, 0, 255).astype(np.float32)
 
 
-def _colour(rng: np.random.Generator, field: Float, count: int) -> Float:
+def _colour(rng: np.random.Generator, field: Float32Array, count: int) -> Float32Array:
     """Map a field to a smooth ramp through `count` colours."""
     colours = _palette(rng, count)
     low, high = np.percentile(field, (2, 98))
@@ -36,7 +33,7 @@ def _colour(rng: np.random.Generator, field: Float, count: int) -> Float:
     return colours[index] * (1 - weight) + colours[index + 1] * weight
 
 
-def _warp(rng: np.random.Generator, height: int, width: int) -> tuple[Float, Float]:
+def _warp(rng: np.random.Generator, height: int, width: int) -> tuple[Float32Array, Float32Array]:
     """Pixel coordinates bent by smooth noise and rotated."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     strength = rng.uniform(0, 0.15) * max(height, width)
@@ -46,7 +43,7 @@ def _warp(rng: np.random.Generator, height: int, width: int) -> tuple[Float, Flo
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
 
-def fur(rng: np.random.Generator, height: int, width: int) -> Float:
+def fur(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     """Anisotropic fibres over slow colour patches."""
     patches = fractal_noise(rng, height, width, 0.3)
     fibres = fractal_noise(rng, height, width, rng.uniform(0.8, 1.1), rng.uniform(1, 5))
@@ -55,7 +52,7 @@ def fur(rng: np.random.Generator, height: int, width: int) -> Float:
     return _colour(rng, patches + rng.uniform(0.1, 0.8) * fibres, int(rng.integers(2, 5)))
 
 
-def stripes(rng: np.random.Generator, height: int, width: int) -> Float:
+def stripes(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     """Bent stripes."""
     u, _ = _warp(rng, height, width)
     period = rng.uniform(0.04, 0.5) * max(height, width) + 2
@@ -63,20 +60,20 @@ def stripes(rng: np.random.Generator, height: int, width: int) -> Float:
     return _colour(rng, np.tanh(wave).astype(np.float32), 2)
 
 
-def spots(rng: np.random.Generator, height: int, width: int) -> Float:
+def spots(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     """Blotches of two or three colours with sharp or soft edges."""
     field = fractal_noise(rng, height, width, rng.uniform(0.2, 0.7))
     sharpness = rng.uniform(1, 10)
     return _colour(rng, np.tanh(sharpness * (field - rng.uniform(-0.5, 0.5))), 2)
 
 
-def plain(rng: np.random.Generator, height: int, width: int) -> Float:
+def plain(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     """One colour with faint grain: painted or plastic things."""
     grain = fractal_noise(rng, height, width, rng.uniform(0.5, 1.0))
     return _palette(rng, 1)[0] + rng.uniform(0, 12) * grain[..., None]
 
 
-def cells(rng: np.random.Generator, height: int, width: int) -> Float:
+def cells(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     """Voronoi cells: scales, stones, cobbles, cracked surfaces."""
     count = int(rng.integers(4, 60))
     points = rng.uniform(0, 1, (count, 2)) * (height, width)
@@ -90,7 +87,7 @@ def cells(rng: np.random.Generator, height: int, width: int) -> Float:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def grid(rng: np.random.Generator, height: int, width: int) -> Float:
+def grid(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     """Boxes, planks and checkers."""
     u, v = _warp(rng, height, width)
     period = rng.uniform(0.08, 0.6) * max(height, width) + 2
@@ -102,7 +99,7 @@ def grid(rng: np.random.Generator, height: int, width: int) -> Float:
 GENERATORS = (fur, fur, spots, stripes, plain, plain, cells, grid)
 
 
-def texture(rng: np.random.Generator, height: int, width: int) -> Image:
+def texture(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """Draw one random texture, sometimes a blend of two; uint8 RGB (height, width, 3)."""
     image = GENERATORS[rng.integers(len(GENERATORS))](rng, height, width)
     if rng.random() < 0.3:

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from offline_training.measures.segmentation import VOID, ConfusionMatrix
-
-UInt8Array = NDArray[np.uint8]
+from offline_training.data.base import VOID
+from offline_training.measures.segmentation import ConfusionMatrix
+from ros2_ood_monitor.frame import UInt8Array
 
 
 def predict_labels(

@@ -47,6 +47,11 @@ def resolve_name(name: str, namespace: str) -> str:
     """Return the full name (`/front/ood/alert`) of `name` in `namespace`.
 
     Raises MiddlewareError when the result is not a ROS 2 name.
+
+    >>> resolve_name('ood/alert', 'front')
+    '/front/ood/alert'
+    >>> resolve_name('/diagnostics', 'front')
+    '/diagnostics'
     """
     full = name if name.startswith('/') else f'/{namespace.strip("/")}/{name}'
     tokens = [token for token in full.split('/') if token]

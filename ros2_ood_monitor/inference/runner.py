@@ -11,7 +11,7 @@ import numpy as np
 
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, Channel, SelfTest
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
-from ros2_ood_monitor.detection import ChannelScore, Detection
+from ros2_ood_monitor.detection import UNLABELED, ChannelScore, Detection
 from ros2_ood_monitor.frame import Float32Array, Frame
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.engines.selection import open_chain
@@ -25,8 +25,6 @@ from ros2_ood_monitor.inference.fusion import (
     tail_scale,
 )
 from ros2_ood_monitor.inference.preprocessing import prepare
-
-UNLABELED = 255
 
 
 class RunnerError(RuntimeError):

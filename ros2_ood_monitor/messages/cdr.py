@@ -50,7 +50,9 @@ def deserialize(type_name: str, data: bytes | memoryview) -> Any:
     CDR encoding of the type: too short, too long, unknown encapsulation, broken string.
     """
     if type_name not in CLASSES:
-        raise CdrError(f'{type_name} is not a message type this package knows; see messages/types.py')
+        raise CdrError(
+            f'{type_name} is not a message type this package knows; see messages/types.py'
+        )
     endianness = _ENDIANNESS.get(bytes(data[:2]))
     if endianness is None or len(data) < len(_HEADER):
         raise CdrError(

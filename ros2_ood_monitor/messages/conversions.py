@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ros2_ood_monitor.alert import SCHEMA, Alert, Cause, State
-from ros2_ood_monitor.detection import Detection, Region
+from ros2_ood_monitor.detection import UNLABELED, Detection, Region
 from ros2_ood_monitor.frame import Header, RawCompressedImage, RawImage, Stamp, UInt8Array
 from ros2_ood_monitor.messages import topics
 from ros2_ood_monitor.messages.types import (
@@ -31,8 +31,6 @@ from ros2_ood_monitor.messages.types import (
 )
 from ros2_ood_monitor.supervision.statistics import PERCENTILES, Statistics
 
-UNLABELED = 255
-"""Label of pixels without a class."""
 NODE = 'ood_monitor'
 _OK, _WARN, _ERROR = 0, 1, 2
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-VOID = 255
+from ros2_ood_monitor.detection import UNLABELED
+
+VOID = UNLABELED
 """Label of pixels that belong to no class: the anomalies."""
 
 

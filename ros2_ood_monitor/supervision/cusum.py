@@ -18,6 +18,15 @@ class Cusum:
     S is capped a little above the threshold. The cap does not change when an alarm first fires,
     only how long it lasts after its cause: without it, evidence of a minute would take a minute to
     fall. `frame_rate` is that of the calibration in Hz.
+
+    >>> cusum = Cusum(Alarm(drift=1.0, threshold=6.0), frame_rate=10.0)
+    >>> for score in (0.5, 3.0, 9.0, 9.0):
+    ...     cusum.update(score)
+    ...     print(cusum.evidence, cusum.alarming)
+    0.0 False
+    2.0 False
+    4.0 False
+    6.0 True
     """
 
     def __init__(self, alarm: Alarm, frame_rate: float) -> None:

@@ -14,14 +14,13 @@ from sklearn.metrics import jaccard_score
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
-from offline_training.data.base import DataError
+from offline_training.data.base import VOID, DataError
 from offline_training.data.frames import Frames
 from offline_training.learning.session import QUIET
 from offline_training.learning.settings import ConfigError
 from offline_training.segmentation.class_weights import class_weights
 from offline_training.segmentation.config import BackboneConfig, PhaseConfig
 from offline_training.segmentation.losses import (
-    IGNORE,
     focal_loss,
     segmentation_loss,
     soft_jaccard_loss,
@@ -146,7 +145,7 @@ def test_soft_jaccard_of_certain_predictions_is_one_minus_mean_iou(seed):
 
 
 @pytest.mark.parametrize('gamma', [0.0, 2.0])
-@pytest.mark.parametrize('label', [IGNORE, 2])
+@pytest.mark.parametrize('label', [VOID, 2])
 def test_a_batch_in_which_nothing_counts_has_no_loss(gamma, label):
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
     labels = torch.full((1, 2, 2), label)
@@ -158,7 +157,7 @@ def test_a_batch_in_which_nothing_counts_has_no_loss(gamma, label):
 
 def test_void_alone_gives_no_class_weights():
     with pytest.raises(DataError, match='only void'):
-        class_weights([np.full((2, 2), IGNORE, np.uint8)], 3, 'enet')
+        class_weights([np.full((2, 2), VOID, np.uint8)], 3, 'enet')
 
 
 def test_jaccard_is_added_with_its_weight():

@@ -14,13 +14,14 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.calibration.fusion import fit_fusion
+from offline_training.data.base import VOID
 from offline_training.data.frames import Frames
 from offline_training.detectors.combined import CombinedDetector
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.detectors.observer.light_observer import LightObserver
 from offline_training.detectors.one_pass import on_cpu
-from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
+from offline_training.synthesis.pasted_frames import pasted_frames
 from offline_training.watched.base import Seen, Watched
 from offline_training.watched.export import ExportedNetwork, export_network, gate_looks
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, FusedMap, Fusion
@@ -90,7 +91,7 @@ class Monitor(CombinedDetector):
         truth = np.stack([frame.truth for frame in pasted]).ravel()
         normal = self.maps_over(watched, frames.images)
         values = self.maps_over(watched, (frame.image for frame in pasted))
-        chosen = np.flatnonzero(truth != IGNORE)
+        chosen = np.flatnonzero(truth != VOID)
         rng = np.random.default_rng(self.settings['seed'])
         chosen = rng.choice(chosen, min(PIXELS, chosen.size), replace=False)
         self.set_fusion(

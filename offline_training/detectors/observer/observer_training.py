@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from offline_training.attacks.gradient_sign import channels_first
@@ -25,14 +24,13 @@ from offline_training.synthesis.pasting import paste_objects
 from offline_training.watched.base import Watched
 from offline_training.watched.graphs import chosen_taps, tap_shapes
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
+from ros2_ood_monitor.frame import UInt8Array
 
 CLEAN_SHARE = 0.1
 """Images without any pasted object, so that normal edges stay normal."""
 POSITIVE_WEIGHT = 2.0
 ERROR_WEIGHT = 0.3
 """Weight of the mis-segmentation loss beside the loss of the unknown."""
-
-Image = NDArray[np.uint8]
 
 
 def build_observer(
@@ -82,7 +80,7 @@ def train_observer(
 
 def draw(
     frames: Frames, config: ObserverConfig, index: int, rng: np.random.Generator, _: float
-) -> tuple[Image, Image, Image]:
+) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
     """Draw an image (H, W, 3), where objects are pasted in it (H, W) of 0 or 1, and its labels."""
     image, truth = frames[index]
     if rng.random() < 0.5:
@@ -96,7 +94,7 @@ def draw(
     return image, mask, truth
 
 
-def _camera_variation(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _camera_variation(rng: np.random.Generator, image: UInt8Array) -> UInt8Array:
     """Change exposure and grain of the whole frame: that alone is not unknown."""
     noise = rng.normal(0, rng.uniform(0, 4), image.shape)
     varied = image * rng.uniform(0.8, 1.2) + rng.uniform(-15, 15) + noise

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from offline_training.data.base import VOID
 from offline_training.detectors.fused.monitor import SOURCES, Monitor
 from offline_training.learning.store import write_json
 from offline_training.measures.pixel_curve import PixelCurve
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.fitted import load_fitted
-from offline_training.synthesis.pasted_frames import IGNORE, pasted_frames
+from offline_training.synthesis.pasted_frames import pasted_frames
 from ros2_ood_monitor.inference.fusion import fused_logits
 
 
@@ -28,7 +29,7 @@ def run(context: Context) -> None:
         pairs = zip(frames, stream, strict=True)
         for frame, maps in bars.track(pairs, len(frames), description='pasted val'):
             maps['fused'] = fused_logits(maps, fusion)
-            counted = frame.truth != IGNORE
+            counted = frame.truth != VOID
             for name, curve in curves.items():
                 curve.update(maps[name][counted], frame.truth[counted] == 1)
     report: dict[str, Any] = {
