@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -31,8 +30,6 @@ from offline_training.detectors.base import Detector
 from offline_training.detectors.logit_scores.logit_scores import MaxSoftmax
 from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis
 from offline_training.detectors.residual_flow.residual_flow import ResidualFlow
-from offline_training.learning.batches import DrawnBatches
-from offline_training.learning.schedule import Schedule
 from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import (
@@ -41,14 +38,13 @@ from offline_training.learning.store import (
     write_json,
     write_tensors,
 )
-from offline_training.learning.training import Task, learn
 from offline_training.measures.pixel_curve import PixelCurve
 from offline_training.pipeline.context import choose_device
 from offline_training.segmentation.backbones.classifiers import (
     CLASSIFIERS,
-    Classifier,
     build_classifier,
 )
+from offline_training.segmentation.classifier_training import train_classifier
 from offline_training.watched.base import Watched
 from offline_training.watched.config import InputConfig
 from offline_training.watched.normalization import Normalize
@@ -64,9 +60,6 @@ examples:
       --images 2000 --test-images 500
 """
 SIDE = 32
-PADDING = 4
-"""Pixels by which training images are shifted at most."""
-PEAK_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4
 # Grey levels of 0..255; those of the paper's networks.
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 DETECTORS: tuple[type[Detector], ...] = (MaxSoftmax, Mahalanobis, ResidualFlow)
@@ -97,55 +90,6 @@ class _Images:
 def read_frames(dataset: TorchvisionSet, most: int | None) -> Frames:
     """Return the first `most` samples: images uint8 (32, 32, 3) and labels ()."""
     return Frames.of(_Images(dataset, most))
-
-
-def augmented(image: NDArray[np.uint8], flip: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Shift an image (H, W, 3) by up to `PADDING` pixels, and mirror every other."""
-    rows, columns = image.shape[:2]
-    padded = np.pad(image, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)))
-    top, left, mirror = rng.integers(2 * PADDING + 1, size=3)
-    cut = padded[top : top + rows, left : left + columns]
-    return cut[:, ::-1] if flip and mirror % 2 else cut
-
-
-def train_classifier(
-    network: Classifier,
-    normalize: Normalize,
-    frames: Frames,
-    epochs: int,
-    batch_size: int,
-    flip: bool,
-    seed: int,
-    session: Session,
-) -> None:
-    """Train by stochastic gradient descent with momentum and a cosine schedule.
-
-    Raises:
-        FloatingPointError: the loss is no longer a number.
-    """
-
-    def draw(index: int, rng: np.random.Generator, _: float) -> tuple[Any, ...]:
-        image, label = frames[index]
-        return augmented(image, flip, rng), label
-
-    device = next(network.parameters()).device
-    learn(
-        Task(
-            'classifier',
-            network,
-            lambda images, labels: F.cross_entropy(network(normalize(images)), labels.long()),
-            DrawnBatches(len(frames), draw, batch_size, seed, device, session),
-            torch.optim.SGD(
-                network.parameters(), PEAK_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
-            ),
-            epochs,
-            'take another --seed or a larger --batch-size',
-            seed,
-            Schedule('cosine'),
-            mixed=True,
-        ),
-        session,
-    )
 
 
 def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torchvision.datasets import CIFAR10
 
 from offline_training import residual_flow_protocol as protocol
 from offline_training.segmentation.backbones.classifiers import Classifier
+from offline_training.segmentation.classifier_training import augmented
 
 COLOURS = np.random.default_rng(3).integers(0, 200, (10, 3))
 
@@ -132,7 +133,7 @@ def test_images_are_shifted_and_mirrored_only():
     for flip in (False, True):
         for _ in range(4):
             image = rng.permutation(np.arange(1, 193, dtype=np.uint8)).reshape(8, 8, 3)
-            moved = protocol.augmented(image, flip, rng)
+            moved = augmented(image, flip, rng)
             assert moved.shape == image.shape
             seen = set(moved.ravel().tolist()) - {0}
             assert seen
