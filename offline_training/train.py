@@ -12,6 +12,9 @@ r"""Train a model bundle: backbone, flow, observer, calibrate, evaluate, export.
     python -m offline_training.train --data.dataset folder --data-dir my_data \
         --print-config > mine.yaml
 
+    # on two GPUs, or in two processes
+    torchrun --nproc-per-node 2 -m offline_training.train
+
 An interrupted run is continued with --resume.
 """
 
@@ -24,8 +27,11 @@ from pathlib import Path
 
 import torch
 
+from offline_training.learning import ranks
 from offline_training.learning.memory import keep_freed_memory
+from offline_training.learning.metrics import require_tensorboard
 from offline_training.learning.settings_text import commented_yaml, help_text
+from offline_training.learning.store import write_text
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import Context, choose_device
@@ -54,6 +60,12 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     )
     parser.add_argument('--resume', action='store_true', help='skip finished stages, continue')
     parser.add_argument(
+        '--logger',
+        choices=('none', 'tensorboard'),
+        default='none',
+        help='write metrics to OUTPUT/metrics (default: %(default)s)',
+    )
+    parser.add_argument(
         '--print-config', action='store_true', help='print all keys as commented YAML'
     )
     return parser.parse_known_args(argv)
@@ -77,19 +89,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if config.threads:
             torch.set_num_threads(config.threads)
         output = options.output or Path('runs') / config.name
-        context = Context(config, output, choose_device(config.device))
-        refuse(context, stages, options.resume)
-        output.mkdir(parents=True, exist_ok=True)
-        (output / 'config.yaml').write_text(commented_yaml(config), encoding='utf-8')
-        run_stages(context, stages, options.resume)
+        metrics = None if options.logger == 'none' else output / 'metrics'
+        if metrics is not None:
+            require_tensorboard()
+        with ranks.together():
+            context = Context(config, output, choose_device(config.device), log_dir=metrics)
+            refuse(context, stages, options.resume)
+            if ranks.rank() == 0:
+                write_text(output / 'config.yaml', commented_yaml(config))
+            run_stages(context, stages, options.resume)
     except KeyboardInterrupt:
-        sys.stderr.write('\ninterrupted; continue with --resume\n')
+        if ranks.speaks():
+            sys.stderr.write('\ninterrupted; continue with --resume\n')
         return 130
     except Exception as error:
         message = sentence(error)
         if message is None:
             raise
-        sys.stderr.write(f'error: {message}\n')
+        if ranks.speaks():
+            sys.stderr.write(f'error: {message}\n')
         return 2
     return 0
 

@@ -1,7 +1,8 @@
-"""Metrics of a training for TensorBoard, where it is wanted."""
+"""Metrics of a training for TensorBoard, where they are wanted."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,20 @@ from typing_extensions import Self
 from offline_training.learning.settings import ConfigError
 
 
-class MetricLog:
-    """Figures by name and step in a folder that TensorBoard reads; does nothing without one.
+def require_tensorboard() -> None:
+    """Raise ConfigError unless TensorBoard is installed."""
+    if find_spec('tensorboard') is None:
+        raise ConfigError(
+            '--logger tensorboard needs the package tensorboard; install it with '
+            'pip install tensorboard, or leave --logger out'
+        )
 
-    Raises:
-        ConfigError: TensorBoard is not installed.
-    """
+
+class MetricLog:
+    """Figures by name and step in a folder that TensorBoard reads; does nothing without one."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
-        self._name, self._writer = name, None if folder is None else open_writer(folder)
+        self._name, self._writer = name, None if folder is None else _open_writer(folder)
 
     def __enter__(self) -> Self:
         return self
@@ -33,12 +39,7 @@ class MetricLog:
             self._writer.add_scalar(f'{self._name}/{figure}', value, step)
 
 
-def open_writer(folder: Path) -> Any:
-    """Open a TensorBoard writer; raises ConfigError where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ConfigError(
-            '--logger tensorboard needs the package tensorboard; install it, or leave it out'
-        ) from None
+def _open_writer(folder: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # an optional package
+
     return SummaryWriter(str(folder))

@@ -18,7 +18,7 @@ PATIENCE = timedelta(hours=12)
 """How long the others wait for the first process, which alone validates."""
 
 
-class RankError(RuntimeError):
+class RankError(ValueError):
     """Another process of this training is gone."""
 
 

@@ -26,6 +26,7 @@ from offline_training.data.street_hazards import StreetHazards
 from offline_training.data.synthetic import SyntheticScenes
 from offline_training.data.woodscape import WoodScape, WoodScapeSoiling
 from offline_training.learning.progress import progress
+from offline_training.learning.ranks import rank
 from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import read_json, read_tensors
@@ -163,8 +164,10 @@ class Context:
         )
 
     def progress(self) -> Progress:
-        """Return progress bars that write to standard error."""
-        return progress(self.console)
+        """Return progress bars that write to standard error, of the first process alone."""
+        bars = progress(self.console)
+        bars.disable = rank() > 0
+        return bars
 
     def _frames(self, dataset: SegmentationDataset) -> Frames:
         size, kept = self.config.input, self.config.data.cache
