@@ -102,7 +102,7 @@ def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str,
     }
     console = Console(stderr=True)
     with Runner(bundle, backend, all_maps=True) as runner:
-        for index in track(range(len(dataset)), 'judging', console=console):
+        for index in track(range(len(dataset)), 'scoring', console=console):
             sample = dataset[index]
             detection = runner.infer(Frame(np.ascontiguousarray(sample.image)))
             maps = {**detection.maps, FUSED: _logit(detection.anomaly_map)}

@@ -23,7 +23,7 @@ class SourceFrame:
     labels: UInt8Array | None = None
     """Class per pixel at the image's own size; 255 where void or unknown."""
     unknown: UInt8Array | None = None
-    """1 where something unknown is, 0 where not, 255 where nobody can tell; as `labels`."""
+    """1 where something unknown is, 0 where not, 255 where neither is known; as `labels`."""
     psnr: float | None = None
     """Likeness to the image that was perturbed or attacked, in dB."""
 

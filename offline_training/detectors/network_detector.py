@@ -19,7 +19,7 @@ COUNT = 'num_batches_tracked'
 
 
 class NetworkDetector(OnePassDetector):
-    """Base of detectors whose network is built when the watched one is met.
+    """Base of detectors whose network takes its shape from the watched network.
 
     A file is read without a watched network, so the weights are held as plain buffers; subclasses
     give the shape of the network (`build`), train one and hand it to `keep`.

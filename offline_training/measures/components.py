@@ -129,8 +129,8 @@ def _sums(overlap: NDArray[np.int64]) -> NDArray[np.float64]:
     hits = overlap[1:, 1:].sum(axis=1)
     # The adjusted union: a prediction adds only what lies on no true component at all.
     union = sizes + (overlap[1:, 1:] > 0) @ overlap[0, 1:]
-    judged = sizes > 0
-    hits, union = hits[judged], union[judged]
+    counted = sizes > 0
+    hits, union = hits[counted], union[counted]
     areas = overlap.sum(axis=0)[1:]
     correct = overlap[1:, 1:].sum(axis=0)[areas > 0]
     areas = areas[areas > 0]

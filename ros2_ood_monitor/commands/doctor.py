@@ -9,7 +9,7 @@ NAME = 'doctor'
 SUMMARY = 'what is there, what is missing, what to type'
 DESCRIPTION = (
     'Examines this machine (engines, middleware, socket buffers, disk) and, with --bundle, '
-    'loads a bundle and judges its self-test images with every engine found. '
+    'loads a bundle and scores its self-test images with every engine found. '
     'Exit code 0 if a monitor can run here, 1 if not.'
 )
 EXAMPLES = """\
@@ -30,26 +30,26 @@ def execute(args: argparse.Namespace) -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from ros2_ood_monitor.commands.examination import Verdict, able, examine, examine_bundle
+    from ros2_ood_monitor.commands.examination import Status, able, examine, examine_bundle
 
     findings = examine()
     fit = able(findings)
     if args.bundle is not None:
         tested = examine_bundle(args.bundle)
-        fit = fit and any(finding.verdict is Verdict.OK for finding in tested)
+        fit = fit and any(finding.status is Status.OK for finding in tested)
         findings += tested
 
     console = Console(highlight=False)
-    style = {Verdict.OK: 'green', Verdict.MISSING: 'bold red', Verdict.OPTIONAL: 'yellow'}
+    style = {Status.OK: 'green', Status.MISSING: 'bold red', Status.OPTIONAL: 'yellow'}
     table = Table(title='ood-monitor doctor', title_justify='left', box=None, pad_edge=False)
-    for heading in ('', 'part', 'verdict', 'found'):
+    for heading in ('', 'part', 'status', 'found'):
         table.add_column(heading, overflow='fold')
     group = ''
     for finding in findings:
         table.add_row(
             finding.group if finding.group != group else '',
             finding.name,
-            f'[{style[finding.verdict]}]{finding.verdict.value}[/]',
+            f'[{style[finding.status]}]{finding.status.value}[/]',
             escape(finding.detail),
         )
         group = finding.group

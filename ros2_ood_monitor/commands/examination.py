@@ -22,7 +22,7 @@ FREE_DISK = 2 * 1024**3
 """Bytes that a demo, a bag and a black box need."""
 
 
-class Verdict(Enum):
+class Status(Enum):
     """OK, MISSING (something does not work without it), OPTIONAL (absent, and not needed)."""
 
     OK = 'ok'
@@ -36,7 +36,7 @@ class Finding:
 
     group: str
     name: str
-    verdict: Verdict
+    status: Status
     detail: str
     advice: str = ''
 
@@ -50,12 +50,12 @@ def able(findings: Iterable[Finding]) -> bool:
     """True if a monitor can run here: the core, at least one engine, at least one middleware."""
     groups: dict[str, list[bool]] = {}
     for finding in findings:
-        groups.setdefault(finding.group, []).append(finding.verdict is Verdict.OK)
+        groups.setdefault(finding.group, []).append(finding.status is Status.OK)
     return all(groups['core']) and any(groups['engine']) and any(groups['middleware'])
 
 
 def examine_bundle(directory: Path) -> list[Finding]:
-    """Load a bundle and judge its self-test images with every engine that works here."""
+    """Load a bundle and score its self-test images with every engine that works here."""
     from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle
     from ros2_ood_monitor.inference.engines.selection import available_backends
     from ros2_ood_monitor.inference.runner import Runner
@@ -63,17 +63,17 @@ def examine_bundle(directory: Path) -> list[Finding]:
     try:
         bundle = ModelBundle.load(directory)
     except BundleError as error:
-        return [Finding('bundle', directory.name, Verdict.MISSING, str(error))]
+        return [Finding('bundle', directory.name, Status.MISSING, str(error))]
 
-    def judge(backend: str) -> Finding:
+    def tested(backend: str) -> Finding:
         try:
             with Runner(bundle, backend=backend) as runner:
                 runner.self_test()
         except Exception as error:  # whatever an engine does, the table goes on
-            return Finding('bundle', backend, Verdict.MISSING, str(error))
-        return Finding('bundle', backend, Verdict.OK, 'self-test passed')
+            return Finding('bundle', backend, Status.MISSING, str(error))
+        return Finding('bundle', backend, Status.OK, 'self-test passed')
 
-    return [judge(backend) for backend in available_backends()]
+    return [tested(backend) for backend in available_backends()]
 
 
 def _probe(module: str, distribution: str) -> tuple[bool, str]:
@@ -99,11 +99,11 @@ def _version(distribution: str) -> str:
         return 'present'
 
 
-def _package(group: str, module: str, distribution: str, absent: Verdict, extra: str) -> Finding:
+def _package(group: str, module: str, distribution: str, absent: Status, extra: str) -> Finding:
     works, detail = _probe(module, distribution)
     advice = f"pip install '.[{extra}]'" if extra else f'pip install {distribution}'
     return Finding(
-        group, distribution, Verdict.OK if works else absent, detail, '' if works else advice
+        group, distribution, Status.OK if works else absent, detail, '' if works else advice
     )
 
 
@@ -113,25 +113,25 @@ def _core() -> list[Finding]:
         Finding(
             'core',
             'python',
-            Verdict.OK if recent else Verdict.MISSING,
+            Status.OK if recent else Status.MISSING,
             platform.python_version(),
             '' if recent else 'sudo apt install python3.11 python3.11-venv',
         ),
-        _package('core', 'numpy', 'numpy', Verdict.MISSING, ''),
-        _package('core', 'cv2', 'opencv-python-headless', Verdict.MISSING, ''),
-        _package('core', 'yaml', 'PyYAML', Verdict.MISSING, ''),
+        _package('core', 'numpy', 'numpy', Status.MISSING, ''),
+        _package('core', 'cv2', 'opencv-python-headless', Status.MISSING, ''),
+        _package('core', 'yaml', 'PyYAML', Status.MISSING, ''),
     ]
 
 
 def _engines() -> list[Finding]:
     engines = [
-        _package('engine', 'openvino', 'openvino', Verdict.OPTIONAL, 'openvino'),
-        _package('engine', 'onnxruntime', 'onnxruntime', Verdict.OPTIONAL, 'onnxruntime'),
+        _package('engine', 'openvino', 'openvino', Status.OPTIONAL, 'openvino'),
+        _package('engine', 'onnxruntime', 'onnxruntime', Status.OPTIONAL, 'onnxruntime'),
         _tensorrt(),
     ]
-    if not any(engine.verdict is Verdict.OK for engine in engines):
+    if not any(engine.status is Status.OK for engine in engines):
         first = engines[0]
-        engines[0] = Finding(first.group, first.name, Verdict.MISSING, first.detail, first.advice)
+        engines[0] = Finding(first.group, first.name, Status.MISSING, first.detail, first.advice)
     return engines
 
 
@@ -146,18 +146,18 @@ def _tensorrt() -> Finding:
     pycuda, _ = _probe('pycuda', 'pycuda')
     found = ', '.join(f'{name} {version}' for name, version in libraries.items()) or 'no TensorRT'
     if gpu and libraries and pycuda:
-        return Finding('engine', 'tensorrt', Verdict.OK, f'{found}, pycuda, GPU')
+        return Finding('engine', 'tensorrt', Status.OK, f'{found}, pycuda, GPU')
     if gpu:
         missing = 'TensorRT' if not libraries else 'pycuda'
         return Finding(
             'engine',
             'tensorrt',
-            Verdict.OPTIONAL,
+            Status.OPTIONAL,
             f'GPU present, {missing} missing',
             "pip install '.[tensorrt]'",
         )
     builds = '; builds engines, runs none' if libraries else ''
-    return Finding('engine', 'tensorrt', Verdict.OPTIONAL, f'{found}, no NVIDIA GPU{builds}')
+    return Finding('engine', 'tensorrt', Status.OPTIONAL, f'{found}, no NVIDIA GPU{builds}')
 
 
 def _has_gpu() -> bool:
@@ -175,36 +175,36 @@ def _has_gpu() -> bool:
 
 
 def _middleware() -> list[Finding]:
-    dds = _package('middleware', 'cyclonedds', 'cyclonedds', Verdict.OPTIONAL, 'dds')
+    dds = _package('middleware', 'cyclonedds', 'cyclonedds', Status.OPTIONAL, 'dds')
     works, detail = _probe('rclpy', 'rclpy')
     distro = os.environ.get('ROS_DISTRO', '')
     if works:
         rmw = os.environ.get('RMW_IMPLEMENTATION', 'default RMW')
-        ros = Finding('middleware', 'rclpy', Verdict.OK, f'{distro or "unknown distro"}, {rmw}')
+        ros = Finding('middleware', 'rclpy', Status.OK, f'{distro or "unknown distro"}, {rmw}')
     else:
         installed = sorted(path.name for path in Path('/opt/ros').glob('*') if path.is_dir())
         advice = f'source /opt/ros/{installed[-1]}/setup.bash' if installed else ''
         ros = Finding(
             'middleware',
             'rclpy',
-            Verdict.OPTIONAL,
+            Status.OPTIONAL,
             'ROS 2 installed, not sourced' if installed else f'no ROS 2 ({detail})',
             advice,
         )
-    if Verdict.OK not in (dds.verdict, ros.verdict):
-        dds = Finding(dds.group, dds.name, Verdict.MISSING, dds.detail, dds.advice)
+    if Status.OK not in (dds.status, ros.status):
+        dds = Finding(dds.group, dds.name, Status.MISSING, dds.detail, dds.advice)
     return [dds, ros]
 
 
 def _tools() -> list[Finding]:
     torch = importlib.util.find_spec('torch') is not None  # importing it takes seconds
     return [
-        _package('bags', 'mcap', 'mcap', Verdict.OPTIONAL, 'bags'),
-        _package('bags', 'rosbags', 'rosbags', Verdict.OPTIONAL, 'bags'),
+        _package('bags', 'mcap', 'mcap', Status.OPTIONAL, 'bags'),
+        _package('bags', 'rosbags', 'rosbags', Status.OPTIONAL, 'bags'),
         Finding(
             'training',
             'torch',
-            Verdict.OK if torch else Verdict.OPTIONAL,
+            Status.OK if torch else Status.OPTIONAL,
             _version('torch') if torch else 'not installed',
             '' if torch else "pip install '.[training]'",
         ),
@@ -214,11 +214,11 @@ def _tools() -> list[Finding]:
 def _system(socket_limit: Path) -> list[Finding]:
     free = shutil.disk_usage(Path.cwd()).free
     findings = [
-        Finding('machine', 'CPU', Verdict.OK, f'{os.cpu_count()} cores, {platform.machine()}'),
+        Finding('machine', 'CPU', Status.OK, f'{os.cpu_count()} cores, {platform.machine()}'),
         Finding(
             'machine',
             'disk',
-            Verdict.OK if free >= FREE_DISK else Verdict.MISSING,
+            Status.OK if free >= FREE_DISK else Status.MISSING,
             f'{free / 1024**3:.1f} GiB free here',
             '' if free >= FREE_DISK else 'df -h . ; du -sh runs/*',
         ),
@@ -232,7 +232,7 @@ def _system(socket_limit: Path) -> list[Finding]:
         Finding(
             'machine',
             'net.core.rmem_max',
-            Verdict.OK if enough else Verdict.MISSING,
+            Status.OK if enough else Status.MISSING,
             f'{limit / 1024**2:.1f} MiB' + ('' if enough else ': large camera frames get lost'),
             '' if enough else f'sudo sysctl -w net.core.rmem_max={SOCKET_BUFFER}',
         )

@@ -145,7 +145,7 @@ class Performance:
             announce_change(self._console, change, self._injected(), self._start_s)
 
     def outcome(self) -> Outcome:
-        """Judge what happened until now."""
+        """Compare what was injected until now with the alerts."""
         return compare(self._injected(), self._transitions, LIMIT_S)
 
     def _injected(self) -> list[Injected]:

@@ -17,7 +17,7 @@ import pytest
 
 from ros2_ood_monitor.cli import COMMANDS, EPILOG, build_parser, main
 from ros2_ood_monitor.commands import run
-from ros2_ood_monitor.commands.examination import SOCKET_BUFFER, Finding, Verdict, able, examine
+from ros2_ood_monitor.commands.examination import SOCKET_BUFFER, Finding, Status, able, examine
 
 ROOT = Path(__file__).resolve().parents[2]
 DOMAIN_ID = 193  # and 194; no other test uses them
@@ -150,11 +150,11 @@ def test_doctor_names_the_remedy_of_a_small_socket_buffer(tmp_path):
     limit = tmp_path / 'rmem_max'
     limit.write_text('212992\n')
     (finding,) = [one for one in examine(limit) if one.name == 'net.core.rmem_max']
-    assert finding.verdict is Verdict.MISSING
+    assert finding.status is Status.MISSING
     assert finding.advice == f'sudo sysctl -w net.core.rmem_max={SOCKET_BUFFER}'
     limit.write_text(f'{SOCKET_BUFFER}\n')
     (finding,) = [one for one in examine(limit) if one.name == 'net.core.rmem_max']
-    assert finding.verdict is Verdict.OK
+    assert finding.status is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def test_run_takes_rclpy_of_a_sourced_ros_else_dds(monkeypatch, installed, sourc
 )
 def test_monitor_needs_an_engine_and_a_middleware(engine, middleware, fit):
     findings = [
-        Finding('core', 'numpy', Verdict.OK, ''),
-        Finding('engine', 'openvino', Verdict(engine), ''),
-        Finding('engine', 'tensorrt', Verdict.OPTIONAL, ''),
-        Finding('middleware', 'cyclonedds', Verdict(middleware), ''),
+        Finding('core', 'numpy', Status.OK, ''),
+        Finding('engine', 'openvino', Status(engine), ''),
+        Finding('engine', 'tensorrt', Status.OPTIONAL, ''),
+        Finding('middleware', 'cyclonedds', Status(middleware), ''),
     ]
     assert able(findings) is fit
 
