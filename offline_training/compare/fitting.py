@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -22,7 +22,9 @@ from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import checkpoint_folder
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.fitted import FILES, load_fitted
+from offline_training.pipeline.running import stage_entry
 from offline_training.watched.base import Watched
+from ros2_ood_monitor.bundle.model_bundle import file_sha256
 from ros2_ood_monitor.bundle.store import Entry
 
 
@@ -62,15 +64,15 @@ def fit_all(
     run = experiment.run
     fitted = {}
     for name, detector in built.items():
-        properties = {
+        properties: dict[str, Any] = {
             'detector': detector.name,
             'settings': detector.settings,
             'watched': experiment.properties,
         }
-        if type(detector).fit is not Detector.fit:
+        if run is not None and _files_of_run(detector):
+            properties['run'] = _taken(detector, run)
+        elif type(detector).fit is not Detector.fit:
             properties['train'] = train.properties
-            if run is not None:
-                properties['run'] = run_digest(run)
         entry, path = Entry(folder, name, properties), folder / f'{name}.safetensors'
         reason = entry.why_not()
         if reason is not None:
@@ -78,15 +80,17 @@ def fit_all(
             started = time.perf_counter()
             skipped = None
             try:
-                if not (run and take_from_run(name, detector, run, experiment.watched)):
+                if run is not None and _files_of_run(detector):
+                    _take_from_run(name, detector, run, experiment.watched)
+                else:
                     kept = checkpoint_folder(folder / 'checkpoints' / name, properties)
                     session = Session(kept / 'fit.pt', console=console)
                     detector.fit(experiment.watched, train.frames(), session)
-                    shutil.rmtree(kept)
                 detector.eval().save(path)
             except NotApplicableError as error:
                 skipped = str(error)
                 console.print(f'left out: {skipped}')
+            shutil.rmtree(folder / 'checkpoints' / name, ignore_errors=True)
             seconds = time.perf_counter() - started
             files = [] if skipped else [path]
             entry.record({'seconds': seconds, 'skipped': skipped}, files)
@@ -109,8 +113,27 @@ def _build(name: str, row: Row) -> Detector:
         raise ConfigError(f'detectors.{name}: {error}; correct the settings') from None
 
 
-def take_from_run(name: str, detector: Detector, run: Context, watched: Watched) -> bool:
-    """Give a detector what the run has fitted; return whether the run has fitted it or its parts.
+def _files_of_run(detector: Detector) -> list[str]:
+    """Return the files of a run that a detector, or all its parts, can be taken from."""
+    if type(detector) in FILES:
+        return [FILES[type(detector)]]
+    parts = detector.parts.values() if isinstance(detector, CombinedDetector) else ()
+    return [FILES[type(part)] for part in parts]
+
+
+def _taken(detector: Detector, run: Context) -> dict[str, Any]:
+    """Return the properties of what `_take_from_run` takes."""
+    paths = {name: run.output_dir / name for name in _files_of_run(detector)}
+    taken: dict[str, Any] = {
+        name: file_sha256(path)[:16] for name, path in paths.items() if path.is_file()
+    }
+    if type(detector) not in FILES:
+        taken['data'] = stage_entry(run, 'flow').properties['data']
+    return taken
+
+
+def _take_from_run(name: str, detector: Detector, run: Context, watched: Watched) -> None:
+    """Give a detector what the run has fitted of it; weights of parts are fitted on its val set.
 
     Raises:
         ConfigError: the row asks for other settings than the run was trained with.
@@ -118,26 +141,12 @@ def take_from_run(name: str, detector: Detector, run: Context, watched: Watched)
     """
     if type(detector) in FILES:
         _take(name, detector, run)
-        return True
-    parts = detector.parts.values() if isinstance(detector, CombinedDetector) else ()
-    if not parts:
-        return False
-    for part in parts:
-        _take(name, part, run)
+        return
     assert isinstance(detector, CombinedDetector)
+    for part in detector.parts.values():
+        _take(name, part, run)
     # The run has shown its parts all of the training frames.
     detector.fit_weights(watched, run.val_data)
-    return True
-
-
-def run_digest(run: Context) -> str:
-    """Return a hash of what `take_from_run` takes; a run of the backbone alone has none of it."""
-    digest = hashlib.sha256()
-    for file in FILES.values():
-        path = run.output_dir / file
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _take(name: str, detector: Detector, run: Context) -> None:

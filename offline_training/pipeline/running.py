@@ -38,7 +38,11 @@ STAGES: Mapping[str, Stage] = {
     'observer': Stage(
         ('backbone',), ('observer',), ('observer.safetensors', 'observer.json'), True
     ),
-    'calibrate': Stage(('backbone', 'flow', 'observer'), ('calibration',), ('calibration.json',)),
+    'calibrate': Stage(
+        ('backbone', 'flow', 'observer'),
+        ('calibration',),
+        ('monitor.safetensors', 'calibration.json'),
+    ),
     'evaluate': Stage(
         ('backbone', 'flow', 'observer', 'calibrate'), ('calibration',), ('evaluation.json',)
     ),

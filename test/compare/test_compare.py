@@ -23,10 +23,14 @@ from offline_training.compare.sources import perturbed_source
 from offline_training.compare.stored_scores import StoredScores
 from offline_training.compare.truth import pixel_questions
 from offline_training.data.base import VOID
+from offline_training.data.frames import Frames
+from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.larex.latent_density import LaREM
 from offline_training.detectors.logit_scores.logit_scores import MaxSoftmax
 from offline_training.measures.segmentation import ConfusionMatrix
 from offline_training.pipeline.config import Config
+from offline_training.pipeline.config_file import load_config
+from offline_training.pipeline.context import Context
 from offline_training.segmentation.backbones import build_backbone
 from offline_training.watched.base import Watched
 from offline_training.watched.normalization import Normalize
@@ -476,12 +480,45 @@ def test_every_attack_acts_and_learns_anew_for_other_settings(
         assert judged(tmp_path / 'out', {**settings, **changes}) > before + 3
 
 
-def test_the_network_of_a_run_is_watched(copied, data_root, capsys):
+@pytest.fixture
+def run(copied, data_root):
+    """The folder of a training run of the backbone alone."""
     run = copied / 'run'
     run.mkdir()
     shutil.copy(copied / 'experiment.yaml', run / 'config.yaml')
     shutil.copy(data_root / 'net.safetensors', run / 'backbone.safetensors')
     (run / 'backbone.json').write_text('{"architecture": "espnet", "num_classes": 12}')
+    return run
+
+
+def test_a_detector_of_a_run_is_taken_from_it_and_follows_it(copied, data_root, run, work, capsys):
+    settings = {'taps': ['level3'], 'channels': 4, 'layers': 1, 'hidden': 4, 'epochs': 1}
+    rows = {'msp': {}, 'flow': {'detector': 'dense_flow', **settings}}
+    config = write_config(
+        copied, detectors=rows, images={}, attacks={}, perturbations={'names': []}
+    )
+    context = Context(load_config(run / 'config.yaml'), run, torch.device('cpu'))
+    watched = Watched(context.backbone(), context.normalize(), 11)
+    more = (copied / 'watched', '--run', str(run))
+    scored = []
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        images = list(rng.integers(0, 256, (4, HEIGHT, WIDTH, 3), np.uint8))
+        labels = [np.zeros((HEIGHT, WIDTH), np.uint8)] * 4
+        DenseFlowDensity(**settings).fit(watched, Frames(images, labels)).save(
+            run / 'flow.safetensors'
+        )
+        for _ in range(2):
+            work.clear()
+            assert compare(config, data_root, *more) == 0
+            scored.append('score msp' in work)
+    assert scored == [True, False, False, False]
+    shown = ' '.join(capsys.readouterr().err.split())
+    assert 'fitting flow: what is stored does not fit: run.flow.safetensors was' in shown
+    assert 'scoring normal again with flow:' in shown
+
+
+def test_the_network_of_a_run_is_watched(copied, data_root, run, capsys):
     config = write_config(copied, detectors={'msp': {}, 'dense_flow': {}})
     more = (copied / 'watched', '--run', str(run))
     assert compare(config, data_root, *more, '--detectors', 'msp') == 0
