@@ -6,35 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 ROLES = {
-    'density': 'a normalising flow (how unusual the features are)',
-    'observer': 'an observer head (what is unknown, where the segmentation is wrong)',
+    'energy': 'the energy of its own logits',
+    'density': 'a normalising flow: how unusual are the features of a place',
+    'observer': 'an observer head: what is unknown, and where is the segmentation wrong',
 }
-"""What a person calls the network that gives a tensor."""
+"""What a person calls that which gives a tensor."""
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Render the card from the manifest; every figure in it is read, none is written by hand."""
     size, channels = manifest['input'], manifest['channels']
-    read = {
-        each['tensor']: None
-        for channel in channels.values()
-        for each in channel['fusion']['maps']
-        if each['weight']
-    }
-    watchers = ' and '.join(role for tensor, role in ROLES.items() if tensor in read)
+    weighted = [each for channel in channels.values() for each in _weighted(channel)]
+    read = {each['tensor'] for each in weighted}
+    watchers = '\n'.join(f'- {role}' for tensor, role in ROLES.items() if tensor in read)
+    measured = {'fused', *(each['name'] for each in weighted)}
     anomaly = manifest['metrics']['val_anomaly']
     rows = '\n'.join(
         f'| {name} | {100 * v["ap"]:.1f} | {100 * v["fpr95"]:.1f} | {100 * v["auroc"]:.1f} |'
         for name, v in anomaly['maps'].items()
+        if name in measured
     )
     classes = ', '.join(entry['name'] for entry in manifest['classes'])
     segmentation = manifest['metrics']['val_segmentation']
     alarms = '\n'.join(_channel(name, channel) for name, channel in channels.items())
     return f"""# {manifest['name']}
 
-{manifest['backbone']['architecture']} at {size['width']}x{size['height']}, watched by
-{watchers}. Made {manifest['provenance']['created']} by
-ros2_ood_monitor {manifest['provenance']['package']}.
+{manifest['backbone']['architecture']} at {size['width']}x{size['height']}, made
+{manifest['provenance']['created']} by ros2_ood_monitor {manifest['provenance']['package']}.
+It is watched by:
+
+{watchers}
 
 Classes: {classes}.
 
@@ -69,11 +70,7 @@ known class are not found. This is a monitor, not a certified safety function.
 
 
 def _channel(name: str, channel: Mapping[str, Any]) -> str:
-    maps = ', '.join(
-        f'{each["name"]} ({each["weight"]:.2f})'
-        for each in channel['fusion']['maps']
-        if each['weight']
-    )
+    maps = ', '.join(f'{each["name"]} ({each["weight"]:.2f})' for each in _weighted(channel))
     (alarm,), certificate = channel['alarms'], channel['certificate']
     return (
         f'| {name} | {maps} | {alarm["drift"]:.2f} | {alarm["threshold"]:.2f} '
@@ -81,3 +78,7 @@ def _channel(name: str, channel: Mapping[str, Any]) -> str:
         f'| {certificate["sequences"]} sequences, {certificate["hours"]:.2g} h at '
         f'{certificate["frame_rate"]:g} frames per second |'
     )
+
+
+def _weighted(channel: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in channel['fusion']['maps'] if each['weight']]

@@ -198,7 +198,8 @@ def test_a_stride_that_does_not_divide_the_image_is_named():
 
     def odd(x):
         logits, taps = features(x)
-        return logits, {**taps, 'odd': nn.functional.interpolate(taps['late'], (7, 10))}
+        size = (x.shape[2] // 5, x.shape[3] // 5)
+        return logits, {**taps, 'odd': nn.functional.interpolate(taps['late'], size)}
 
     network.features = odd
     with pytest.raises(ConfigError, match='multiples of 5'):

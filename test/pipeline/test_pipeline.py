@@ -1,6 +1,7 @@
 """The whole path on miniature images: train all stages, export, run on every engine."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ros2_ood_monitor.inference.runner import Runner, SelfTestError, stored_fram
 
 pytestmark = pytest.mark.slow
 pytest.importorskip('torch')
+from offline_training.detectors.fused import monitor as fused  # noqa: E402
 from offline_training.detectors.fused.monitor import Monitor  # noqa: E402
 from offline_training.pipeline.config_file import load_config  # noqa: E402
 from offline_training.pipeline.context import Context, choose_device  # noqa: E402
@@ -110,3 +112,32 @@ def test_tensorrt_builds_all_three_networks_without_a_gpu(bundle):
     plans = build_engines(bundle.directory, 'tensorrt')
     assert len(plans) == 3
     assert all(plan.stat().st_size > 1000 for plan in plans)
+
+
+def test_a_flow_that_the_fusion_does_without_is_a_channel_of_its_own(run, monkeypatch):
+    fit = fused.fit_fusion
+
+    def without_flow(*arguments):
+        fusion = fit(*arguments)
+        weights = {'energy': 0.0, 'density': 0.0, 'unknown': 1.0, 'error': 0.5}
+        return replace(
+            fusion, maps=tuple(replace(each, weight=weights[each.name]) for each in fusion.maps)
+        )
+
+    monkeypatch.setattr(fused, 'fit_fusion', without_flow)
+    options = ['--calibration.seed', '2']
+    assert (
+        main(['--config', str(run / 'config.yaml'), '--output', str(run), '--resume', *options])
+        == 0
+    )
+    bundle = ModelBundle.load(run / 'bundle')
+    assert list(bundle.channels) == ['object', 'density']
+    own = bundle.channels['density']
+    assert [(each.name, each.weight) for each in own.fusion.maps] == [('density', 1.0)]
+    assert own.regions is None
+    assert all(each.certificate.budget_per_hour == 0.5 for each in bundle.channels.values())
+    assert bundle.needed_outputs() == ['labels', 'observer', 'density']
+    with Runner(bundle, threads=1) as runner:
+        runner.self_test()
+        detection = runner.infer(stored_frame(bundle.selftest[0]))
+    assert list(detection.scores) == ['object', 'density']
