@@ -9,11 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
-from ros2_ood_monitor.frame import Header, RawCompressedImage, RawImage
+from ros2_ood_monitor.alert import Alert, Cause, State
+from ros2_ood_monitor.frame import Header, RawCompressedImage, RawImage, Stamp
 from ros2_ood_monitor.messages.cdr import CdrError, deserialize, serialize
-from ros2_ood_monitor.messages.conversions import AlertFormatError, alerts_from_message
+from ros2_ood_monitor.messages.conversions import (
+    AlertFormatError,
+    alert_message,
+    alerts_from_message,
+)
 from ros2_ood_monitor.messages.definitions import DEFINITIONS
-from ros2_ood_monitor.messages.types import DiagnosticArray, DiagnosticStatus, KeyValue
+from ros2_ood_monitor.messages.types import DiagnosticArray
 from ros2_ood_monitor.supervision.decoding import (
     ENCODINGS,
     InputFault,
@@ -21,6 +26,13 @@ from ros2_ood_monitor.supervision.decoding import (
     decode_compressed,
 )
 
+ALERT = Alert(
+    'front',
+    State.ALERT,
+    (Cause(State.ALERT, 'unknown_view', 'an unknown view'),),
+    *(1.5, 9.0, 8.0, 7, 12.5),
+    Header(Stamp(3, 4), 'front_optical'),
+)
 LONG = pytest.param(120.0, marks=[pytest.mark.campaign, pytest.mark.timeout(600)])
 BUDGET = pytest.mark.parametrize('seconds', [0.3, LONG])
 
@@ -45,10 +57,7 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 @BUDGET
 def test_almost_messages(seconds, record_property):
     rng = random.Random(1)
-    values = tuple(KeyValue(key, '1.5') for key in ('schema', 'state', 'score', 'causes'))
-    valid = serialize(
-        DiagnosticArray(Header(), (DiagnosticStatus(2, 'ood_monitor', 'text', 'front', values),))
-    )
+    valid = serialize(alert_message(ALERT, Stamp(1)))
     types = sorted(DEFINITIONS)
     refused = read = 0
     end = time.monotonic() + seconds
