@@ -173,7 +173,7 @@ def run(tmp_path, errors):
 def test_with_a_run_the_regression_is_fitted_on_its_validation_frames(errors, run, monkeypatch):
     detector, given = ErrorFusion(observer={'width': 16}), []
     monkeypatch.setattr(detector, 'fit_weights', lambda _, frames: given.append(frames))
-    assert fitting.take_from_run('error_fusion', detector, run, WATCHED)
+    fitting._take_from_run('error_fusion', detector, run, WATCHED)
     assert given == [run.val_data]
     for name, value in errors.observer.state_dict().items():
         assert torch.equal(detector.observer.state_dict()[name], value)
@@ -182,9 +182,9 @@ def test_with_a_run_the_regression_is_fitted_on_its_validation_frames(errors, ru
 def test_a_row_takes_from_a_run_what_it_was_trained_with_and_no_other(run):
     # How the logits are read is not trained; how wide the head is, is.
     same = LightObserver(target='both', width=16)
-    assert fitting.take_from_run('observer', same, run, WATCHED)
+    fitting._take_from_run('observer', same, run, WATCHED)
     assert same.settings['target'] == 'both'
     assert same.fitted
     with pytest.raises(ConfigError, match=r'detectors.observer asks for .*width=24'):
-        fitting.take_from_run('observer', LightObserver(width=24), run, WATCHED)
-    assert not fitting.take_from_run('energy', Energy(), run, WATCHED)
+        fitting._take_from_run('observer', LightObserver(width=24), run, WATCHED)
+    assert not fitting._files_of_run(Energy())
