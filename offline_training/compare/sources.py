@@ -88,7 +88,7 @@ def image_source(
 
         count = math.ceil(len(anomalies) / every)
         return Source(name, group, count, read_masked, properties, ('unknown',))
-    dataset = SEGMENTATION_SETS[images.dataset](folder, images.split)  # type: ignore[arg-type]
+    dataset = SEGMENTATION_SETS[images.dataset](folder, images.split)
     properties['files'] = data_identity(dataset, folder)
     anomaly_labels = tuple(getattr(dataset, 'anomaly_labels', ()))
 

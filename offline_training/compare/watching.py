@@ -33,7 +33,7 @@ def open_experiment(
         )
     dataset = SEGMENTATION_SETS[config.train.dataset](
         data_root / config.train.data_dir,
-        config.train.split,  # type: ignore[arg-type]
+        config.train.split,
     )
     experiment = load_config(run / 'config.yaml' if run else folder / config.experiment)
     num_classes = len(dataset.class_names)

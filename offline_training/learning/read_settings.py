@@ -8,17 +8,18 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from offline_training.learning.settings import (
     METADATA,
-    REMEDY,
+    REQUIRED,
     ConfigError,
-    allowed,
+    check_ranges,
     item_settings,
+    refusal,
 )
 
 Kind = TypeVar('Kind')
@@ -31,7 +32,7 @@ def given_values(kind: type[Any], path: Path | None, overrides: Sequence[str]) -
         ConfigError: the file is missing or no YAML, or a key or the type of a value is wrong.
     """
     values = read_yaml(path) if path is not None else {}
-    _refuse_unknown(values, kind, '', str(path))
+    refuse_unknown(values, kind, str(path))
     _refuse_unknown_options(overrides, kind)
     parser = _parser(kind)  # type: ignore[arg-type]
     with _Sentences(kind):
@@ -44,12 +45,39 @@ def build(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
     """Return the settings with these nested values; the others are the defaults of the fields.
 
     Raises:
-        ConfigError: a value has the wrong type or is out of range.
+        ConfigError: a value is missing, has the wrong type or is out of range.
     """
+    _refuse_missing(kind, values, '')
     parser = _parser(kind)  # type: ignore[arg-type]
     with _Sentences(kind):
         parsed = parser.parse_object(dict(values), defaults=False)
-    return _instance(kind, _plain(parsed))
+    return _instance(kind, _plain(parsed), '')
+
+
+def check_keywords(kind: type[Any], values: Mapping[str, Any], where: str) -> None:
+    """Refuse keywords that the constructor of a class does not take, and values of other types.
+
+    Raises:
+        ConfigError: the sentence names the keyword as where.keyword.
+    """
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_class_arguments(kind, fail_untyped=False)
+    known = sorted(action.dest for action in parser._actions)
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(
+                _unknown(f'{where}.{key}', key, known)
+                if known
+                else f'{where}.{key} is not a known key: there is nothing to set; remove it'
+            )
+        try:
+            parser.parse_object({key: value}, defaults=False)
+        except (ArgumentError, TypeError, ValueError) as error:
+            reason = re.sub(
+                r'.*?(Expected.*?)\.? Got value.*', r'\1', ' '.join(str(error).split())
+            )
+            reason = re.sub(r"<class '(\w+)'>", r'\1', reason).replace('typing.', '')
+            raise ConfigError(f'{where}.{key} is {value!r}: {reason}; correct it') from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -90,16 +118,41 @@ def _plain(value: Any) -> Any:
     return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def _instance(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+def _instance(kind: type[Kind], values: Mapping[str, Any], path: str) -> Kind:
     hints = _fields(kind)
-    built = {}
+    built: dict[str, Any] = {}
     for key, value in values.items():
-        inner = item_settings(hints[key])
+        inner, at = item_settings(hints[key]), f'{path}.{key}' if path else key
         if isinstance(value, list):
-            built[key] = tuple(_instance(inner, each) if inner else each for each in value)
+            built[key] = tuple(_instance(inner, each, at) if inner else each for each in value)
+        elif inner is not None and get_origin(hints[key]) is dict:
+            built[key] = {n: _instance(inner, each, f'{at}.{n}') for n, each in value.items()}
         else:
-            built[key] = _instance(inner, value) if inner else value
+            built[key] = value if inner is None else _instance(inner, value, at)
+    check_ranges(kind, built, path)
     return kind(**built)
+
+
+def _refuse_missing(kind: type[Any], values: Mapping[str, Any], path: str) -> None:
+    """Raise ConfigError if a key without a default is not there, here or further in."""
+    missing = [
+        each.name
+        for each in dataclasses.fields(kind)
+        if each.default is each.default_factory is REQUIRED and each.name not in values
+    ]
+    if missing:
+        raise ConfigError(f'{path or "the configuration"} lacks {", ".join(missing)}; add it')
+    for key, hint in _fields(kind).items():
+        value, inner = values.get(key), item_settings(hint)
+        at = f'{path}.{key}' if path else key
+        if inner is None:
+            continue
+        items = {at: value}
+        if isinstance(value, Mapping) and get_origin(hint) is dict:
+            items = {f'{at}.{name}': each for name, each in value.items()}
+        for place, item in items.items():
+            if isinstance(item, Mapping):
+                _refuse_missing(inner, item, place)
 
 
 def _fields(kind: type[Any] | None) -> dict[str, Any]:
@@ -107,20 +160,30 @@ def _fields(kind: type[Any] | None) -> dict[str, Any]:
     return {} if kind is None else get_type_hints(kind)
 
 
-def _refuse_unknown(values: dict[str, Any], kind: type[Any], prefix: str, at: str) -> None:
+def refuse_unknown(values: Mapping[str, Any], kind: type[Any], at: str, prefix: str = '') -> None:
+    """Raise ConfigError for a key that `kind` does not have; the sentence begins with `at`."""
     hints = _fields(kind)
     for key, value in values.items():
+        name = f'{prefix}{key}'
         if key not in hints:
-            raise ConfigError(_unknown(f'{at}: {prefix}{key}', str(key), list(hints)))
+            raise ConfigError(_unknown(f'{at}: {name}', str(key), list(hints)))
         inner = item_settings(hints[key])
-        if inner is not None:
-            for item in value if isinstance(value, list) else [value]:
-                if not isinstance(item, dict):
-                    raise ConfigError(
-                        f'{at}: {prefix}{key} is {item!r} but must be a mapping of '
-                        f'{", ".join(_fields(inner))}; correct it'
-                    )
-                _refuse_unknown(item, inner, f'{prefix}{key}.', at)
+        if inner is None:
+            continue
+        items = [(name, item) for item in (value if isinstance(value, list) else [value])]
+        if get_origin(hints[key]) is dict and isinstance(value, Mapping):
+            items = [(f'{name}.{own}', item) for own, item in value.items()]
+        for place, item in items:
+            _refuse_in(item, inner, at, place)
+
+
+def _refuse_in(value: Any, kind: type[Any], at: str, name: str) -> None:
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f'{at}: {name} is {value!r} but must be a mapping of {", ".join(_fields(kind))}; '
+            'correct it'
+        )
+    refuse_unknown(value, kind, at, f'{name}.')
 
 
 def _refuse_unknown_options(overrides: Sequence[str], kind: type[Any]) -> None:
@@ -160,18 +223,17 @@ class _Sentences:
         if not keys or value is None:
             raise ConfigError(f'{text}; correct it') from None
         hint, known, name = self._field('.'.join(keys).split('.'))
-        choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
-        close = difflib.get_close_matches(value[1], choices, n=1)
-        raise ConfigError(
-            f'{name} is {value[1]!r} but must be {allowed(hint, known)}; '
-            + (f'did you mean {close[0]!r}?' if close else REMEDY)
-        ) from None
+        section, _, key = name.rpartition('.')
+        raise refusal(section, key, value[1], hint, known) from None
 
     def _field(self, parts: Sequence[str]) -> tuple[Any, Any, str]:
         """Return type, `Setting` and full name of a dotted key."""
         kind: Any = self.kind
         hint, known = None, None
         for part in parts:
+            if get_origin(hint) is dict:
+                hint = None  # `part` is a name that the user chose
+                continue
             hint = _fields(kind)[part]
             known = {f.name: f for f in dataclasses.fields(kind)}[part].metadata.get(METADATA)
             kind = item_settings(hint)

@@ -7,8 +7,9 @@ Help, commented YAML and error sentences are all written from what the fields kn
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -50,7 +51,10 @@ class Setting:
 
 def setting(default: Any, help: str, **known: Any) -> Any:
     """Return a dataclass field with a default; `known` are the other fields of `Setting`."""
-    return dataclasses.field(default=default, metadata={METADATA: Setting(help, **known)})
+    metadata = {METADATA: Setting(help, **known)}
+    if default == {}:
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def settings(section: str = '') -> Callable[[type[Kind]], type[Kind]]:
@@ -65,13 +69,7 @@ def settings(section: str = '') -> Callable[[type[Kind]], type[Kind]]:
         own_rules = vars(kind).get('__post_init__')
 
         def refuse(self: Any) -> None:
-            hints = get_type_hints(kind)
-            for each in dataclasses.fields(self):
-                known = each.metadata.get(METADATA)
-                value, hint = getattr(self, each.name), hints[each.name]
-                if known is not None:
-                    good = _in_range(known, value) and _is_choice(hint, known, value)
-                    check(section, each.name, value, good, allowed(hint, known))
+            check_ranges(kind, vars(self), section)
             if own_rules is not None:
                 own_rules(self)
 
@@ -79,6 +77,35 @@ def settings(section: str = '') -> Callable[[type[Kind]], type[Kind]]:
         return kind
 
     return decorate
+
+
+def check_ranges(kind: Any, values: Mapping[str, Any], section: str) -> None:
+    """Raise ConfigError unless the values are in the ranges of the fields of `kind`."""
+    hints = get_type_hints(kind)
+    for each in dataclasses.fields(kind):
+        known = each.metadata.get(METADATA)
+        if known is not None and each.name in values:
+            value, hint = values[each.name], hints[each.name]
+            # jsonargparse lets null pass where it knows no default.
+            null = value is None and NoneType not in _kinds(hint)
+            if null or not (_in_range(known, value) and _is_choice(hint, known, value)):
+                raise refusal(section, each.name, value, hint, known)
+
+
+def refusal(section: str, key: str, value: Any, hint: Any, known: Setting | None) -> ConfigError:
+    """Return the error that names `section.key`, its value, what is allowed, and what is close."""
+    choices = _choices(hint, known)
+    words = [str(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
+    close = [
+        match
+        for word in words
+        if word not in choices
+        for match in difflib.get_close_matches(word, choices, n=1)
+    ]
+    remedy = f'did you mean {close[0]!r}?' if close else REMEDY
+    name = f'{section}.{key}' if section else key
+    value = list(value) if isinstance(value, tuple) else value
+    return ConfigError(f'{name} is {value!r} but must be {allowed(hint, known)}; {remedy}')
 
 
 def check(section: str, key: str, value: Any, ok: bool, allowed: str) -> None:
@@ -103,10 +130,16 @@ def _in_range(known: Setting, value: Any) -> bool:
 
 
 def _is_choice(hint: Any, known: Setting, value: Any) -> bool:
-    choices = known.choices or next(
-        (get_args(kind) for kind in _kinds(hint) if get_origin(kind) is Literal), ()
-    )
-    return not choices or not isinstance(value, str) or value in choices
+    choices = _choices(hint, known)
+    words = value if isinstance(value, tuple) else (value,)
+    return not choices or all(not isinstance(word, str) or word in choices for word in words)
+
+
+def _choices(hint: Any, known: Setting | None) -> tuple[str, ...]:
+    """Return what text may be, empty if anything."""
+    if known is not None and known.choices:
+        return known.choices
+    return next((get_args(kind) for kind in _kinds(hint) if get_origin(kind) is Literal), ())
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
@@ -121,9 +154,6 @@ def allowed(hint: Any, known: Setting | None) -> str:
 
 
 def _allowed(kind: Any, known: Setting | None) -> str:
-    choices = get_args(kind) if get_origin(kind) is Literal else known.choices if known else ()
-    if choices:
-        return f'one of {", ".join(map(str, choices))}'
     if get_origin(kind) is tuple:
         items = get_args(kind)
         if Ellipsis not in items:
@@ -131,6 +161,8 @@ def _allowed(kind: Any, known: Setting | None) -> str:
         if dataclasses.is_dataclass(items[0]):
             return 'a list of mappings'
         return f'a list, each item {_allowed(items[0], known)}'
+    if choices := _choices(kind, known):
+        return f'one of {", ".join(map(str, choices))}'
     if known is not None and known.multiple > 1:
         return f'a multiple of {known.multiple}{_limits(known)}'
     return WORDS.get(kind, 'a mapping') + _limits(known)
@@ -154,8 +186,8 @@ def _number(value: float) -> str:
 
 
 def item_settings(hint: Any) -> Any:
-    """Return the dataclass that a field of this type holds, alone or in a list, else None."""
-    items = get_args(hint) if get_origin(hint) is tuple else (hint,)
+    """Return the dataclass a field of this type holds, alone or as items, else None."""
+    items = {tuple: get_args(hint)[:1], dict: get_args(hint)[1:]}.get(get_origin(hint), (hint,))
     return items[0] if items and dataclasses.is_dataclass(items[0]) else None
 
 
