@@ -154,6 +154,6 @@ def extreme_images(height: int, width: int) -> Tensor:
     shape = (1, height, width, 3)
     grain = rng.integers(0, 4, shape, dtype=np.uint8)
     noise = rng.integers(0, 256, shape, dtype=np.uint8)
-    stripes = grain.copy()
-    stripes[:, :, ::2] += 250
+    stripes = noise // 8
+    stripes[:, :, ::2] += 224
     return torch.from_numpy(np.concatenate([grain, 255 - grain, noise, stripes]))
