@@ -59,6 +59,7 @@ EXTRAS = {
         'pytest-xdist>=3.6',
         'coverage>=7.10',
         'hypothesis',
+        'tensorboard',
         'import-linter>=2.17',
         'jsonschema',
         'ruff',

@@ -27,6 +27,8 @@ Draw = Callable[[int, np.random.Generator, float], tuple[Any, ...]]
 """Index, random numbers of this sample, progress 0..1 at the start of the epoch -> arrays."""
 Key = tuple[int, int, float]
 MOST_WORKERS = 8
+FEW_SAMPLES = 64
+"""Fewer are drawn sooner than a process has started."""
 
 
 class Batches(Protocol):
@@ -48,11 +50,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def default_workers(device: torch.device) -> int:
-    """Return how many processes prepare batches: cores that a GPU leaves idle, else none."""
-    if device.type != 'cuda':
+def default_workers(device: torch.device, samples: int) -> int:
+    """Return how many processes prepare batches: one on a CPU, whose cores are busy with steps."""
+    if samples < FEW_SAMPLES or 'fork' not in get_all_start_methods():
         return 0
-    return max(1, min(MOST_WORKERS, cores() // ranks() - 1))
+    most = MOST_WORKERS if device.type == 'cuda' else 1
+    return max(0, min(most, cores() // ranks() - 1))
 
 
 class DrawnBatches:
@@ -84,26 +87,9 @@ class DrawnBatches:
     ) -> None:
         self._samples, self._size, self._seed = count, batch_size, seed
         self._every, self._most, self._device = every, most, device
-        self._coming = _Coming()
-        workers = default_workers(device) if session.workers is None else session.workers
-        options: dict[str, Any] = {}
-        if 'fork' not in get_all_start_methods():
-            workers = 0
-        if workers:
-            options = {
-                'persistent_workers': True,
-                'worker_init_fn': _start_worker,
-                # What draws need not be picklable; a child touches neither CUDA nor OpenMP.
-                'multiprocessing_context': 'fork',
-            }
-        self._loader = DataLoader(
-            _Samples(draw, seed),
-            batch_sampler=self._coming,
-            num_workers=workers,
-            collate_fn=_unchanged,
-            pin_memory=device.type == 'cuda',
-            **options,
-        )
+        self._drawn = _Drawn(draw, seed)
+        chosen = session.workers
+        self._workers = default_workers(device, count) if chosen is None else chosen
 
     def count(self, epoch: int, progress: float) -> int:
         if self._every is None:
@@ -112,11 +98,22 @@ class DrawnBatches:
         return min(self._every, left)
 
     def epoch(self, epoch: int, progress: float, first: int = 0) -> Iterator[Sequence[Tensor]]:
-        self._coming.keys = (
+        keys = (
             self._keys(epoch, number, progress)
             for number in range(first, self.count(epoch, progress))
         )
-        for batch in self._loader:
+        # A loader for each epoch: its workers end with it, whatever ends it.
+        loader = DataLoader(
+            self._drawn,
+            batch_sampler=keys,
+            num_workers=self._workers,
+            collate_fn=_unchanged,
+            pin_memory=self._device.type == 'cuda',
+            worker_init_fn=_start_worker,
+            # What draws need not be picklable; a child touches neither CUDA nor OpenMP.
+            multiprocessing_context='fork' if self._workers else None,
+        )
+        for batch in loader:
             if isinstance(batch, Exception):
                 raise batch
             yield [part.to(self._device, non_blocking=True) for part in batch]
@@ -141,16 +138,7 @@ def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-class _Coming:
-    """The batches of the epoch that is about to begin."""
-
-    keys: Iterator[list[Key]] = iter(())
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return self.keys
-
-
-class _Samples(Dataset[Any]):
+class _Drawn(Dataset[Any]):
     """Draws whole batches; a mistake of the user travels as a value, or its sentence is lost."""
 
     def __init__(self, draw: Draw, seed: int) -> None:

@@ -322,7 +322,7 @@ def test_figures_are_logged_for_tensorboard(tmp_path):
     pytest.importorskip('tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logged = Session(None, 0, Console(file=io.StringIO()), tmp_path)
+    logged = Session(console=Console(file=io.StringIO()), log_dir=tmp_path)
     learn(task(network(), epochs=20, validate=lambda _: {'score': 1.5}), logged)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
