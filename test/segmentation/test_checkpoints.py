@@ -218,6 +218,70 @@ class Payload:
         return (os.system, ('touch /tmp/should-never-exist-ood',))
 
 
+PREFIXES = ('', 'module.', '_orig_mod.', 'net.', 'module._orig_mod.', 'net.module._orig_mod.net.')
+
+
+@pytest.mark.parametrize('prefix', PREFIXES)
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda state: state,
+        lambda state: {'state_dict': state, 'epoch': 3},
+        lambda state: {'model_state_dict': state, 'optimizer_state_dict': {'lr': 0.1}},
+        lambda state: {'model': state, 'args': None},
+        lambda state: {'network': {'state_dict': state}},
+    ],
+)
+def test_wrapped_and_prefixed_checkpoints_load(tmp_path, wrap, prefix):
+    trained, path = build_backbone('enet', num_classes=3), tmp_path / 'weights.pth'
+    torch.save(wrap({prefix + k: v for k, v in trained.state_dict().items()}), path)
+    other = build_backbone('enet', num_classes=3)
+    load_checkpoint(other, path)
+    for key, value in other.state_dict().items():
+        assert torch.equal(value, trained.state_dict()[key])
+
+
+def test_prefixed_safetensors_load(tmp_path):
+    trained, path = build_backbone('enet', num_classes=3), tmp_path / 'weights.safetensors'
+    write_tensors(path, {f'module.{k}': v for k, v in trained.state_dict().items()})
+    other = build_backbone('enet', num_classes=3)
+    load_checkpoint(other, path)
+    assert torch.equal(other.classifier.weight, trained.classifier.weight)
+
+
+def test_a_prefix_of_some_tensors_only_is_part_of_their_names(tmp_path):
+    path = tmp_path / 'weights.pth'
+    state = build_backbone('enet', num_classes=3).state_dict()
+    torch.save({**state, 'module.extra': torch.ones(1)}, path)
+    with pytest.raises(StorageError, match=r'module\.extra'):
+        load_checkpoint(build_backbone('enet', num_classes=3), path)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'reason'),
+    [
+        ('object', r'objects other than tensors \(.*system\)'),
+        ('whole network', 'objects other than tensors'),
+        ('cut off', 'damaged'),
+        ('text', 'neither a PyTorch'),
+        ('empty', 'neither a PyTorch'),
+    ],
+)
+def test_unreadable_files_never_advise_to_let_them_run_code(tmp_path, kind, reason):
+    path = tmp_path / 'weights.pth'
+    if kind == 'object':
+        torch.save({'a': Payload()}, path)
+    elif kind == 'whole network':
+        torch.save(build_backbone('enet', num_classes=3), path)
+    else:
+        torch.save(build_backbone('enet', num_classes=3).state_dict(), path)
+        data = path.read_bytes()
+        path.write_bytes({'cut off': data[: len(data) // 2], 'text': b'hello', 'empty': b''}[kind])
+    with pytest.raises(StorageError, match=reason) as caught:
+        load_checkpoint(build_backbone('enet', num_classes=3), path)
+    assert 'weights_only' not in str(caught.value)
+
+
 @pytest.mark.parametrize('kind', ['missing', 'garbage', 'pickle', 'list'])
 def test_unusable_files_get_one_sentence(tmp_path, kind):
     path = tmp_path / 'weights.pth'

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,22 @@ _NUMPY_SCALARS: list[Any] = [
 ]
 
 
+WRAPPERS = ('state_dict', 'model_state_dict', 'model', 'network')
+"""Keys under which training scripts keep the tensors of the network among other things."""
+
+PREFIXES = ('module.', '_orig_mod.', 'net.', 'network.', 'model.')
+"""What DataParallel, torch.compile and wrapping modules put before every tensor's name."""
+
+_TORCH_STARTS = (b'PK\x03\x04', b'\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.')
+"""How files of torch.save begin: a zip archive, before torch 1.6 a pickled magic number."""
+
+
 def load_checkpoint(network: nn.Module, path: Path) -> None:
     """Fill `network` from `path`, strictly: every tensor present, none left over.
 
     `.safetensors` files are ours; others are read by torch with `weights_only=True`, under our
-    names or those of sacmehta/ESPNet and davidtvs/PyTorch-ENet (2018).
+    names or those of sacmehta/ESPNet and davidtvs/PyTorch-ENet (2018). The tensors may be wrapped
+    in a dictionary (`WRAPPERS`) and their names may share prefixes (`PREFIXES`), in any stacking.
 
     Raises:
         StorageError: the file is missing, not readable, or of another architecture or class count.
@@ -54,6 +67,7 @@ def load_initial_weights(network: nn.Module, path: Path) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file under our names, as far as the layout is known."""
     state = read_tensors(path) if path.suffix == '.safetensors' else _read_torch(path)
+    state = _without_prefixes(state)
     if public_enet.is_public(state):
         try:
             return public_enet.from_public(state)
@@ -94,12 +108,38 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f'{path} does not exist; check --weights and backbone.initial_weights'
         ) from None
     except Exception as error:  # torch raises many types for damaged archives
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StorageError(
-            f'{path} is not a readable checkpoint ({reason}); fetch it again'
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get('state_dict'), dict):
-        state = state['state_dict']
+        raise StorageError(f'{path} {_why_unreadable(path, error)}') from None
+    while isinstance(state, dict):
+        inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), dict)), None)
+        if inner is None:
+            break
+        state = inner
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise StorageError(f'{path} is not a dictionary of tensors; give a state_dict')
     return dict(state)
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    # In our own words: torch advises to switch off what keeps a file from running code.
+    with path.open('rb') as file:
+        if not file.read(16).startswith(_TORCH_STARTS):
+            return 'is neither a PyTorch nor a .safetensors file; fetch it again'
+    if not isinstance(error, UnpicklingError):
+        return 'is a damaged PyTorch file; fetch it again'
+    named = re.search(r'GLOBAL ([\w.]+)', str(error))
+    what = f' ({named[1]})' if named else ''
+    return (
+        f'holds objects other than tensors{what}, which could run code and are not loaded; '
+        'where you trust it, keep only its tensors: torch.save(network.state_dict(), FILE)'
+    )
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off every prefix of `PREFIXES` that all names share."""
+    while state:
+        first = next(iter(state))
+        prefix = next((each for each in PREFIXES if first.startswith(each)), None)
+        if prefix is None or not all(name.startswith(prefix) for name in state):
+            break
+        state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
+    return state
