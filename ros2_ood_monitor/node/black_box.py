@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import threading
 import time
@@ -18,6 +19,19 @@ _LOG = logging.getLogger(__name__)
 _DRAIN_S = 0.2
 
 
+class BlackBoxError(RuntimeError):
+    """A black box is asked for that cannot be had; the message says what to type."""
+
+
+def require_recording() -> None:
+    """Raise BlackBoxError unless bags can be written here."""
+    if importlib.util.find_spec('mcap') is None:
+        raise BlackBoxError(
+            "black_box.directory is set, but the Python package 'mcap' is missing; "
+            "type: pip install '.[bags]' in the repository, or leave it empty"
+        )
+
+
 class _Record(NamedTuple):
     number: int
     topic: Topic
@@ -31,9 +45,11 @@ class BlackBox:
     When a camera enters ALERT, the ring and the `seconds` that follow become one bag in
     `directory`, whose bags are kept below `quota_bytes` by deleting the oldest. Disks are slow and
     full at the wrong moment: only the black box's own thread touches them, and it only logs.
+    Raises BlackBoxError where bags cannot be written.
     """
 
     def __init__(self, directory: Path, seconds: float, ring_bytes: int, quota_bytes: int) -> None:
+        require_recording()
         self._directory = Path(directory)
         self._seconds = seconds
         self._ring_bytes = ring_bytes

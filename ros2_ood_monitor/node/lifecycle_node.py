@@ -29,6 +29,7 @@ from std_srvs.srv import Trigger
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.bus.base import MiddlewareError
 from ros2_ood_monitor.bus.rclpy import RosMiddleware
+from ros2_ood_monitor.node.black_box import BlackBoxError, require_recording
 from ros2_ood_monitor.node.monitor_node import MonitorNode
 from ros2_ood_monitor.node.ros_parameters import RosParameters
 from ros2_ood_monitor.parameter_file import NODE_NAME
@@ -74,7 +75,11 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
         self._bus = RosMiddleware(self)
         self.monitor_node = MonitorNode(
             self._bus,
-            {**self._table.values, 'camera.image_topic': self._topic},
+            {
+                **self._table.values,
+                'camera.image_topic': self._topic,
+                'black_box.directory': self._black_box_directory(),
+            },
             _RosClock(self.get_clock()),
         )
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -158,6 +163,16 @@ class OodMonitorNode(LifecycleNode):  # type: ignore[misc]
             reason = str(error).partition(', at ')[0]
             self._table.errors['camera.image_topic'] = f'camera.image_topic: {reason}'
             return str(self.resolve_topic_name(default('camera.image_topic')))
+
+    def _black_box_directory(self) -> str:
+        directory = str(self._table.values['black_box.directory'])
+        if directory:
+            try:
+                require_recording()
+            except BlackBoxError as error:
+                self._table.errors['black_box.directory'] = str(error)
+                return ''
+        return directory
 
     def _check_parameters(self, changes: Sequence[Any]) -> SetParametersResult:
         result = self._table.check(changes, self._configured)

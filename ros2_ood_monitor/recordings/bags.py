@@ -8,21 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
-from mcap.summary import Summary
-from zstandard import ZstdError
 
 from ros2_ood_monitor.frame import RawCompressedImage, RawImage
 from ros2_ood_monitor.messages.cdr import CdrError, deserialize
 from ros2_ood_monitor.messages.topics import COMPRESSED_IMAGE, IMAGE
+from ros2_ood_monitor.recordings.file_kinds import MCAP, SQLITE, first_bytes
+
+if TYPE_CHECKING:
+    from mcap.summary import Summary
 
 BAG_SUFFIXES = ('.mcap', '.db3')
-# What the readers raise on files that are cut off or altered.
-_BROKEN = (OSError, McapError, struct.error, ValueError, LookupError, ZstdError)
 _IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 
 
@@ -75,7 +72,7 @@ def count_images(bag: Bag) -> int | None:
 def read_images(bag: Bag) -> Iterator[RawImage | RawCompressedImage]:
     """Yield the topic's images in the order of recording; raises BagError at a broken one."""
     for file in bag.files:
-        messages = _mcap_messages if file.suffix == '.mcap' else _sqlite_messages
+        messages = _sqlite_messages if _is_sqlite(file) else _mcap_messages
         try:
             for data in messages(file, bag.topic):
                 yield deserialize(bag.type_name, data)
@@ -83,8 +80,17 @@ def read_images(bag: Bag) -> Iterator[RawImage | RawCompressedImage]:
             raise BagError(f'{file} has a broken message on {bag.topic}: {error}') from error
 
 
+def is_bag(path: Path) -> bool:
+    """Return whether a file is a ROS 2 bag by its suffix or, under another name, by content."""
+    return path.suffix in BAG_SUFFIXES or first_bytes(path).startswith((MCAP, SQLITE))
+
+
+def _is_sqlite(file: Path) -> bool:
+    return file.suffix == '.db3' or first_bytes(file).startswith(SQLITE)
+
+
 def _topic_types(file: Path) -> Mapping[str, str]:
-    if file.suffix == '.db3':
+    if _is_sqlite(file):
         return dict(_rows(file, 'SELECT name, type FROM topics'))
     summary = _summary(file)
     return {
@@ -95,7 +101,7 @@ def _topic_types(file: Path) -> Mapping[str, str]:
 
 
 def _count(file: Path, topic: str) -> int | None:
-    if file.suffix == '.db3':
+    if _is_sqlite(file):
         ((count,),) = _rows(
             file,
             'SELECT COUNT(*) FROM messages JOIN topics ON topics.id = topic_id WHERE name = ?',
@@ -112,11 +118,21 @@ def _count(file: Path, topic: str) -> int | None:
     )
 
 
+def _broken() -> tuple[type[Exception], ...]:
+    """Return what the MCAP reader raises on files that are cut off or altered."""
+    from mcap.exceptions import McapError
+    from zstandard import ZstdError
+
+    return (OSError, McapError, struct.error, ValueError, LookupError, ZstdError)
+
+
 def _summary(file: Path) -> Summary:
+    from mcap.reader import make_reader
+
     try:
         with file.open('rb') as stream:
             summary = make_reader(stream).get_summary()
-    except _BROKEN as error:
+    except _broken() as error:
         raise _unreadable(file, error) from error
     if summary is None:
         raise BagError(f'{file} has no summary, its recording was cut off; run mcap recover on it')
@@ -124,11 +140,13 @@ def _summary(file: Path) -> Summary:
 
 
 def _mcap_messages(file: Path, topic: str) -> Iterator[bytes]:
+    from mcap.reader import make_reader
+
     try:
         with file.open('rb') as stream:
             for _, _, message in make_reader(stream).iter_messages(topics=[topic]):
                 yield message.data
-    except _BROKEN as error:
+    except _broken() as error:
         raise _unreadable(file, error) from error
 
 

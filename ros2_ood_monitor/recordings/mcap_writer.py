@@ -8,8 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from mcap.writer import Writer
-
 from ros2_ood_monitor.messages.cdr import serialize
 from ros2_ood_monitor.messages.definitions import DEFINITIONS, referenced
 from ros2_ood_monitor.messages.topics import Topic
@@ -27,6 +25,9 @@ class McapWriter:
     """
 
     def __init__(self, path: Path) -> None:
+        # Not at the top: a monitor without a black box runs where mcap is not installed.
+        from mcap.writer import Writer
+
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._partial = self._path.with_name(self._path.name + PARTIAL)

@@ -13,12 +13,13 @@ import numpy as np
 from ros2_ood_monitor.frame import Header, RawCompressedImage, RawImage, Stamp, UInt8Array
 from ros2_ood_monitor.messages.conversions import rgb_message
 from ros2_ood_monitor.recordings.bags import (
-    BAG_SUFFIXES,
     BagError,
     count_images,
     find_bag,
+    is_bag,
     read_images,
 )
+from ros2_ood_monitor.recordings.file_kinds import advice_on_foreign
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
 DEFAULT_FPS = 30.0
@@ -69,11 +70,17 @@ def open_source(spec: str | Path, fps: float | None = None, topic: str | None = 
         raise SourceError(
             f'{path} does not exist; name a folder, a video, a bag or synthetic[:SEED]'
         )
-    if path.is_dir() and not (path / 'metadata.yaml').exists():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        if files or not any(file.suffix in BAG_SUFFIXES for file in path.iterdir()):
-            return _folder(path, files, fps or DEFAULT_FPS)
-    if path.is_dir() or path.suffix in BAG_SUFFIXES:
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    images = [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
+    if images and not (path / 'metadata.yaml').exists():
+        return _folder(path, images, fps or DEFAULT_FPS)
+    for file in inside or [path]:
+        advice = advice_on_foreign(file) if file.is_file() else None
+        if advice is not None:
+            raise SourceError(f'{file} {advice}')
+    if path.is_dir() and not any(is_bag(file) for file in inside):
+        raise SourceError(f'{path} holds no images; put {", ".join(IMAGE_SUFFIXES)} files there')
+    if path.is_dir() or is_bag(path):
         return _bag(path, topic)
     return _video(path, fps)
 
@@ -84,9 +91,6 @@ def _stamped(image: UInt8Array, number: int, fps: float) -> RawImage:
 
 
 def _folder(path: Path, files: list[Path], fps: float) -> Source:
-    if not files:
-        raise SourceError(f'{path} holds no images; put {", ".join(IMAGE_SUFFIXES)} files there')
-
     def read() -> Iterator[RawImage]:
         for number, file in enumerate(files):
             # Not cv2.imread: it cannot tell a missing permission from a broken file.

@@ -38,6 +38,7 @@ from ros2_ood_monitor.bus.rclpy import RosMiddleware, ros_type
 from ros2_ood_monitor.inference.engines.selection import BACKENDS, available_backends
 from ros2_ood_monitor.messages.cv_bridge_images import CvBridgeError, to_cv2
 from ros2_ood_monitor.messages.topics import IMAGE, OPTIONAL, PUBLISHED, camera_input
+from ros2_ood_monitor.node import black_box
 from ros2_ood_monitor.node.lifecycle_node import OodMonitorNode
 
 # A busy test machine may hold up the camera's thread; the defaults are tested elsewhere.
@@ -327,6 +328,13 @@ def test_whole_number_will_do_for_a_number(peer, start, bundle):
     robot = start(bundle=bundle, **{'supervision.stale_after_s': 2})
     assert robot.node.get_parameter('supervision.stale_after_s').value == 2.0
     assert transit(peer, 'configure')
+
+
+def test_black_box_without_mcap_is_a_fault_not_the_end(peer, start, bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(black_box.importlib.util, 'find_spec', lambda name: None)
+    start(bundle=bundle, **{'black_box.directory': str(tmp_path)})
+    assert not transit(peer, 'configure')
+    assert "pip install '.[bags]'" in peer.wait_state('FAULT')['message']
 
 
 def test_live_parameter_takes_effect(peer, start, bundle):

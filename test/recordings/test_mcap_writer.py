@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -26,7 +28,8 @@ from ros2_ood_monitor.messages.conversions import (
 )
 from ros2_ood_monitor.messages.definitions import DEFINITIONS
 from ros2_ood_monitor.messages.types import Bool, Float32
-from ros2_ood_monitor.node.black_box import BlackBox
+from ros2_ood_monitor.node import black_box
+from ros2_ood_monitor.node.black_box import BlackBox, BlackBoxError
 from ros2_ood_monitor.recordings.mcap_writer import McapWriter
 
 HEADER = Header(Stamp(12, 34), 'camera_optical_frame')
@@ -212,3 +215,21 @@ def test_a_full_disk_is_logged_and_survived(tmp_path, caplog):
     box.close()
     assert 'black box cannot write' in caplog.text
     assert not [t for t in threading.enumerate() if t.name == 'black-box']
+
+
+def test_the_black_box_names_the_extra_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(black_box.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(BlackBoxError, match=r"mcap.*pip install '\.\[bags\]'"):
+        BlackBox(tmp_path, seconds=1.0, ring_bytes=1, quota_bytes=1)
+
+
+@pytest.mark.parametrize(
+    'module', ['node.monitor_node', 'recordings.sources', 'recordings.replay']
+)
+def test_no_module_asks_for_mcap_before_a_bag_is_opened(name):
+    code = (
+        'import importlib, sys; '
+        f'importlib.import_module("ros2_ood_monitor.{name}"); '
+        'assert "mcap" not in sys.modules'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)

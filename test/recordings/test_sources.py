@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as RosbagsWriter
 from rosbags.typesys import Stores, get_typestore
@@ -206,6 +207,68 @@ def test_what_is_no_source_is_refused_with_a_hint(tmp_path, name, content, reaso
         path.write_text('hello')
     with pytest.raises(SourceError, match=reason):
         open_source(path)
+
+
+def network_file(folder: Path, kind: str) -> Path:
+    import torch
+
+    path = folder / kind.replace(' ', '_')
+    tensors = {'weight': torch.ones(2, 3)}
+    if kind == 'ONNX':
+        from support.tiny_bundle import save_networks
+
+        (folder / 'networks').mkdir()
+        save_networks(folder / 'networks')['flow'].rename(path)
+    elif kind == 'safetensors':
+        from safetensors.torch import save_file
+
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == 'PyTorch')
+    return path
+
+
+@pytest.mark.parametrize('suffix', ['', '.mp4', '.mcap', '.pt'])
+@pytest.mark.parametrize('kind', ['ONNX', 'safetensors', 'PyTorch', 'PyTorch before 1.6'])
+def test_a_network_given_as_a_source_is_called_one_whatever_its_name(tmp_path, kind, suffix):
+    path = network_file(tmp_path, kind)
+    path = path.rename(path.with_name(path.name + suffix))
+    with pytest.raises(
+        SourceError, match=rf'is a network \({kind.split()[0]}\).*--bundle'
+    ) as error:
+        open_source(path)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['drive.bag', 'drive', 'drive.mcap', 'drive.avi'])
+def test_a_ros_1_bag_is_called_one_and_its_conversion_is_named(tmp_path, name):
+    path = tmp_path / name
+    with Ros1Writer(path) as bag:
+        bag.add_connection('/image', topics.IMAGE, typestore=get_typestore(Stores.ROS1_NOETIC))
+    assert path.read_bytes().startswith(b'#ROSBAG')
+    with pytest.raises(SourceError, match=f'ROS 1 bag.*rosbags-convert --src {path}'):
+        open_source(path)
+    with pytest.raises(SourceError, match='ROS 1 bag'):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize('plugin', [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
+def test_a_bag_under_another_name_is_a_bag(tmp_path, plugin):
+    with RosbagsWriter(tmp_path / 'bag', version=9, storage_plugin=plugin) as bag:
+        raw = bag.add_connection(
+            '/image', topics.IMAGE, typestore=get_typestore(Stores.ROS2_JAZZY)
+        )
+        bag.write(raw, 1, serialize(images(1)[0]))
+    (file,) = (entry for entry in (tmp_path / 'bag').iterdir() if entry.suffix != '.yaml')
+    renamed = file.rename(tmp_path / 'recording.bin')
+    assert len(list(open_source(renamed))) == 1
+
+
+@pytest.mark.parametrize('start', [b'', b'\x08', b'\x08\x07', b'PK\x03\x04cut', bytes(8) + b'{'])
+def test_a_file_that_only_begins_like_a_network_is_no_network(tmp_path, start):
+    (tmp_path / 'drive').write_bytes(start)
+    with pytest.raises(SourceError, match='not a video'):
+        open_source(tmp_path / 'drive')
 
 
 @pytest.mark.parametrize('fps', [0.0, -1.0, float('nan'), 1e6])
