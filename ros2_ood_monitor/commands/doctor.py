@@ -19,6 +19,10 @@ examples:
 """
 
 
+WIDTH = 80
+"""Columns; a wider terminal does not make the table easier to read."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('--bundle', type=Path, metavar='DIR', help='also test this bundle')
@@ -40,6 +44,7 @@ def execute(args: argparse.Namespace) -> int:
         findings += tested
 
     console = Console(highlight=False)
+    console.width = min(console.width, WIDTH)
     style = {Status.OK: 'green', Status.MISSING: 'bold red', Status.OPTIONAL: 'yellow'}
     table = Table(title='ood-monitor doctor', title_justify='left', box=None, pad_edge=False)
     for heading in ('', 'part', 'status', 'found'):

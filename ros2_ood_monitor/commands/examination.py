@@ -18,6 +18,20 @@ from pathlib import Path
 SOCKET_BUFFER = 4 * 1024 * 1024
 """Bytes of receive buffer; with the usual 208 KiB, half of the 720p frames got lost."""
 
+TRAINING = (
+    'torch',
+    'torchvision',
+    'onnx',
+    'onnxscript',
+    'jsonargparse',
+    'msgspec',
+    'safetensors',
+    'sklearn',
+    'scipy',
+    'matplotlib',
+)
+"""The modules of the extra [training]."""
+
 FREE_DISK = 2 * 1024**3
 """Bytes that a demo, a bag and a black box need."""
 
@@ -99,8 +113,13 @@ def _version(distribution: str) -> str:
         return 'present'
 
 
-def _package(group: str, module: str, distribution: str, absent: Status, extra: str) -> Finding:
+def _package(
+    group: str, module: str, distribution: str, absent: Status, extra: str, without: str = ''
+) -> Finding:
+    """Return whether a package works; `without` is what there is not where it is absent."""
     works, detail = _probe(module, distribution)
+    if not works and without:
+        detail = f'{detail}: {without}'
     advice = f"pip install '.[{extra}]'" if extra else f'pip install {distribution}'
     return Finding(
         group, distribution, Status.OK if works else absent, detail, '' if works else advice
@@ -175,12 +194,13 @@ def _has_gpu() -> bool:
 
 
 def _middleware() -> list[Finding]:
-    dds = _package('middleware', 'cyclonedds', 'cyclonedds', Status.OPTIONAL, 'dds')
+    without = 'no play, watch; run only with rclpy'
+    dds = _package('middleware', 'cyclonedds', 'cyclonedds', Status.OPTIONAL, 'dds', without)
     works, detail = _probe('rclpy', 'rclpy')
     distro = os.environ.get('ROS_DISTRO', '')
     if works:
         rmw = os.environ.get('RMW_IMPLEMENTATION', 'default RMW')
-        ros = Finding('middleware', 'rclpy', Status.OK, f'{distro or "unknown distro"}, {rmw}')
+        ros = Finding('middleware', 'rclpy', Status.OK, f'{distro or "not sourced"}, {rmw}')
     else:
         installed = sorted(path.name for path in Path('/opt/ros').glob('*') if path.is_dir())
         advice = f'source /opt/ros/{installed[-1]}/setup.bash' if installed else ''
@@ -193,22 +213,32 @@ def _middleware() -> list[Finding]:
         )
     if Status.OK not in (dds.status, ros.status):
         dds = Finding(dds.group, dds.name, Status.MISSING, dds.detail, dds.advice)
-    return [dds, ros]
+    return [dds, ros, *_vision_msgs(works)]
+
+
+def _vision_msgs(ros: bool) -> list[Finding]:
+    if not ros or importlib.util.find_spec('vision_msgs') is not None:
+        return []
+    detail = 'absent: the ROS node publishes no ood/regions, ood/label_info'
+    advice = 'sudo apt install ros-$ROS_DISTRO-vision-msgs'
+    return [Finding('messages', 'vision_msgs', Status.OPTIONAL, detail, advice)]
 
 
 def _tools() -> list[Finding]:
-    torch = importlib.util.find_spec('torch') is not None  # importing it takes seconds
     return [
-        _package('bags', 'mcap', 'mcap', Status.OPTIONAL, 'bags'),
-        _package('bags', 'rosbags', 'rosbags', Status.OPTIONAL, 'bags'),
-        Finding(
-            'training',
-            'torch',
-            Status.OK if torch else Status.OPTIONAL,
-            _version('torch') if torch else 'not installed',
-            '' if torch else "pip install '.[training]'",
-        ),
+        _package('bags', 'mcap', 'mcap', Status.OPTIONAL, 'bags', 'no replay, no black box'),
+        _package('bags', 'rosbags', 'rosbags', Status.OPTIONAL, 'bags', 'no rosbags-convert'),
+        _training(),
     ]
+
+
+def _training() -> Finding:
+    # Looked for and not imported: that takes seconds, and a robot has no use for them.
+    missing = [name for name in TRAINING if importlib.util.find_spec(name) is None]
+    if not missing:
+        return Finding('training', 'torch', Status.OK, _version('torch'))
+    detail = 'not installed' if missing == list(TRAINING) else f'missing: {", ".join(missing)}'
+    return Finding('training', 'torch', Status.OPTIONAL, detail, "pip install '.[training]'")
 
 
 def _system(socket_limit: Path) -> list[Finding]:

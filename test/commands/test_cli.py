@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -137,13 +139,47 @@ def test_missing_extra_is_named(monkeypatch, capsys):
     assert "pip install '.[dds]'" in sentence(capsys)
 
 
-def test_doctor_prints_within_80_columns(capsys, monkeypatch):
-    monkeypatch.setenv('COLUMNS', '80')
-    assert main(['doctor']) in (0, 1)
+@pytest.mark.parametrize('columns', ['80', '200'])
+@pytest.mark.parametrize('absent', [(), ('cyclonedds', 'mcap', 'openvino', 'torch', 'onnx')])
+def test_doctor_prints_within_80_columns(tiny_bundle, capsys, monkeypatch, columns, absent):
+    monkeypatch.setenv('COLUMNS', columns)
+    hide(monkeypatch, *absent)
+    assert main(['doctor', '--bundle', str(tiny_bundle)]) in (0, 1)
     text = capsys.readouterr().out
     assert 'net.core.rmem_max' in text
-    table = text.partition('to add what is absent')[0]
-    assert max(map(len, table.splitlines())) <= 80
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_doctor_says_what_is_lost_without_an_extra(capsys, monkeypatch):
+    hide(monkeypatch, 'mcap', 'cyclonedds', 'onnxscript')
+    main(['doctor'])
+    text = ' '.join(capsys.readouterr().out.split())
+    assert 'not installed: no replay, no black box' in text
+    assert 'no play, watch' in text
+    assert 'missing: onnxscript' in text
+
+
+def test_doctor_looks_for_the_training_side_without_importing_it():
+    script = (
+        'import sys; from ros2_ood_monitor.commands.examination import TRAINING, examine; '
+        'examine(); assert not {*TRAINING, "offline_training"} & set(sys.modules) - {"scipy"}, '
+        '{*TRAINING, "offline_training"} & set(sys.modules)'
+    )
+    subprocess.run([sys.executable, '-c', script], check=True)
+
+
+def hide(monkeypatch, *names: str) -> None:
+    """Let modules look as if they were not installed."""
+    for loaded in [key for key in sys.modules if key.partition('.')[0] in names]:
+        monkeypatch.delitem(sys.modules, loaded)
+
+    def but(finder: Any) -> Any:
+        def find_spec(name: str, *rest: Any) -> Any:
+            return None if name.partition('.')[0] in names else finder.find_spec(name, *rest)
+
+        return SimpleNamespace(find_spec=find_spec)
+
+    monkeypatch.setattr(sys, 'meta_path', [but(finder) for finder in sys.meta_path])
 
 
 def test_doctor_names_the_remedy_of_a_small_socket_buffer(tmp_path):
