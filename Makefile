@@ -38,8 +38,8 @@ unit: install  ## the quick tests only (a minute on two cores)
 campaign: install  ## fuzzing, random histories and a soak (20 minutes); writes docs/campaign.md
 	$(PYTEST) -m campaign --campaign-report docs/campaign.md
 
-# Runs in the sourced ROS environment, not in .venv: rclpy belongs to the system's Python.
-test-ros:  ## the tests that need a sourced ROS 2
+# In the sourced ROS environment, not in .venv: also what has no wheel (launch, ros2cli, vision_msgs).
+test-ros:  ## the tests of the ROS node in a sourced ROS 2
 	@$(PYTHON) -c 'import rclpy' 2>/dev/null || { \
 	  echo 'rclpy is missing; type: source /opt/ros/<distro>/setup.bash' >&2; exit 1; }
 	$(PYTHON) -m pytest -m ros

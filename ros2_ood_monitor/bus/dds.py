@@ -1,7 +1,7 @@
 """A ROS 2 node without ROS: an Eclipse Cyclone DDS participant with ROS names, types and QoS.
 
 Other ROS 2 nodes see it with `ros2 node list` and talk to it as to any node. Messages pass as
-plain CDR bytes of `cdr`; cyclonedds's own codec takes over 100 ms for a camera image.
+plain CDR bytes of `messages.cdr`; cyclonedds's own codec takes over 100 ms for a camera image.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The message bus of an rclpy node: ROS names, parameters and remapping, our messages.
 
-Messages pass in serialised form, as in `ros2 bag`: the bytes of `cdr` are the bytes on the wire,
-so both bindings say the same, and a camera image is not copied into Python objects first.
+Messages pass in serialised form, as in `ros2 bag`: the bytes of `messages.cdr` are the bytes on
+the wire. Both bindings publish the same, and no camera image is copied into Python objects.
 """
 
 from __future__ import annotations

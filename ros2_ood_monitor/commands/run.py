@@ -73,7 +73,7 @@ def parameters(args: argparse.Namespace) -> dict[str, Value]:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Run the monitor until Ctrl-C; exit code 1 if its engines are beyond repair."""
+    """Run the monitor until Ctrl-C; exit code 1 if its engines have failed for good."""
     from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 
     values = parameters(args)

@@ -1,6 +1,6 @@
 """The monitor as an rclpy lifecycle node: `ros2 run ros2_ood_monitor monitor_node`.
 
-Thin on purpose: what the node does is in `node`, shared with the DDS binding. Here is what only
+Thin: what the node does is in `monitor_node`, shared with the DDS binding. Here is what only
 ROS has: lifecycle, parameters, services, its clock and its log.
 
 The alert is published from construction to the end, in every lifecycle state. `configure` reads
@@ -38,7 +38,7 @@ from ros2_ood_monitor.parameters import ParameterError, default
 Transition = Callable[['OodMonitorNode', LifecycleState], Any]
 
 WATCH_S = 0.2
-"""How often the process asks whether its engines are beyond repair."""
+"""How often the process asks whether its engines have failed for good."""
 
 
 def _reported(refusal: Any) -> Callable[[Transition], Transition]:
@@ -221,7 +221,7 @@ class _RosLogHandler(logging.Handler):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; returns 1 when its engines are beyond repair."""
+    """Run the node until SIGINT or SIGTERM; returns 1 when its engines have failed for good."""
     # rclpy's own handlers would close the publishers before the last alert is out.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()

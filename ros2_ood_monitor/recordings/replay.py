@@ -93,7 +93,7 @@ def replay(
 
     In `output`: `replay.mcap` (images, segmentation, anomaly maps, regions, scores and alerts as
     ROS 2 messages), `alerts.jsonl` (one line per image and per change of state), `overlays/` (the
-    first `images` images that changed the state or were not NOMINAL, and the most anomalous
+    first `overlay_limit` images that changed the state or were not NOMINAL, and the most anomalous
     one), `summary.json`. They replace those of an earlier replay, all of them at the end or, if
     anything goes wrong, none. Time is that of the image stamps, so a gap is a silent camera.
     Raises SelfTestError, EngineError, OSError and what the source raises.
