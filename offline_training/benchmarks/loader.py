@@ -94,7 +94,7 @@ def train_once(root: Path) -> float:
         weights,
         config,
         lambda network: {'score': 1.0},
-        Session(workers=0, bars=False),
+        Session(workers=0, console=Console(quiet=True)),
     )
     return peak_memory()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offline_training.data.base import VOID
+from offline_training.data.frames import Frames
 from offline_training.synthesis.pasting import paste_objects
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
 from ros2_ood_monitor.frame import UInt8Array
@@ -22,17 +23,13 @@ class PastedFrame:
     truth: UInt8Array
 
 
-def pasted_frames(
-    images: Sequence[UInt8Array], labels: Sequence[UInt8Array], seed: int
-) -> Sequence[PastedFrame]:
-    """Paste objects into every image of network size, the same ones for the same seed."""
+def pasted_frames(frames: Frames, seed: int) -> Iterator[PastedFrame]:
+    """Yield every frame with objects pasted into it, the same ones for the same seed."""
     rng = np.random.default_rng((seed, 7919))
-    frames = []
-    for image, own in zip(images, labels, strict=True):
-        donor = images[int(rng.integers(len(images)))]
+    for image, labels in frames:
+        donor = frames[int(rng.integers(len(frames)))][0]
         pasted, mask = paste_objects(rng, image, donor)
-        frames.append(PastedFrame(pasted, _map_truth(mask, own)))
-    return frames
+        yield PastedFrame(pasted, _map_truth(mask, labels))
 
 
 def _map_truth(mask: UInt8Array, labels: UInt8Array) -> UInt8Array:

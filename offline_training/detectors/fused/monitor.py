@@ -87,10 +87,16 @@ class Monitor(CombinedDetector):
         Raises:
             CalibrationError: no map is higher on the pasted objects.
         """
-        pasted = pasted_frames(frames.images, frames.labels, self.settings['seed'])
-        truth = np.stack([frame.truth for frame in pasted]).ravel()
+        truths: list[UInt8Array] = []
+
+        def pasted() -> Iterator[UInt8Array]:
+            for frame in pasted_frames(frames, self.settings['seed']):
+                truths.append(frame.truth)
+                yield frame.image
+
         normal = self.maps_over(watched, frames.images)
-        values = self.maps_over(watched, (frame.image for frame in pasted))
+        values = self.maps_over(watched, pasted())
+        truth = np.stack(truths).ravel()
         chosen = np.flatnonzero(truth != VOID)
         rng = np.random.default_rng(self.settings['seed'])
         chosen = rng.choice(chosen, min(PIXELS, chosen.size), replace=False)

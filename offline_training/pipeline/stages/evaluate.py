@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,13 @@ def run(context: Context) -> None:
     curves = {name: PixelCurve() for name in ('fused', *SOURCES)}
     # Other objects than those the fusion was fitted on.
     data = context.val_data
-    frames = pasted_frames(data.images, data.labels, context.config.calibration.seed + 1)
+    frames, again = tee(pasted_frames(data, context.config.calibration.seed + 1))
+    unknown = 0.0
     with context.progress() as bars:
-        stream = monitor.stream(watched, (frame.image for frame in frames))
+        stream = monitor.stream(watched, (frame.image for frame in again))
         pairs = zip(frames, stream, strict=True)
-        for frame, maps in bars.track(pairs, len(frames), description='pasted val'):
+        for frame, maps in bars.track(pairs, len(data), description='pasted val'):
+            unknown += float(np.mean(frame.truth == 1)) / len(data)
             maps['fused'] = fused_logits(maps, fusion)
             counted = frame.truth != VOID
             for name, curve in curves.items():
@@ -35,8 +38,8 @@ def run(context: Context) -> None:
     report: dict[str, Any] = {
         'protocol': 'val split with pasted unknowns, positive = unknown, void and rims excluded, '
         'all map pixels pooled',
-        'frames': len(frames),
-        'unknown_share': float(np.mean([np.mean(f.truth == 1) for f in frames])),
+        'frames': len(data),
+        'unknown_share': unknown,
         'maps': {
             name: {'ap': curve.ap(), 'fpr95': curve.fpr95(), 'auroc': curve.auroc()}
             for name, curve in curves.items()

@@ -6,6 +6,7 @@ import platform
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,10 @@ def _selftest(
 
     data = context.val_data
     normal = data.images[:GATE_FRAMES]
-    pasted = pasted_frames(data.images, data.labels, context.config.calibration.seed)
+    pasted = islice(pasted_frames(data, context.config.calibration.seed), GATE_FRAMES)
     chosen = {
         'normal': min(normal, key=statistic),
-        'anomaly': max((each.image for each in pasted[:GATE_FRAMES]), key=statistic),
+        'anomaly': max((each.image for each in pasted), key=statistic),
     }
     (folder / 'selftest').mkdir()
     frames = []
