@@ -172,7 +172,9 @@ def _difference(name: str, actual: NDArray, expected: NDArray) -> float:
     error = float(np.abs(actual - expected).max()) / span
     if error > RELATIVE_TOLERANCE:
         raise GateError(f'{name} differs from torch by {error:.2e} of its range; do not ship')
-    if actual.size > 1000 and np.ptp(expected) > 1e-3:
+    # Order matters where pixels are scored, not among the channels of a tap.
+    scores = actual.ndim < 4 or actual.shape[1] <= 2
+    if scores and actual.size > 1000 and np.ptp(expected) > 1e-3:
         correlation = float(spearmanr(actual.ravel()[::7], expected.ravel()[::7])[0])
         if correlation < LEAST_RANK_CORRELATION:
             raise GateError(f'{name} ranks pixels differently (Spearman {correlation:.4f})')
