@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,13 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.tiny_bundle import make_tiny_bundle
 
     return make_tiny_bundle(tmp_path_factory.mktemp('bundles') / 'tiny')
+
+
+def pytest_configure() -> None:
+    # A run that a shell started in the background inherits that Ctrl-C is ignored, and with it
+    # every process that a test starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
