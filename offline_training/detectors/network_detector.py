@@ -31,6 +31,10 @@ class NetworkDetector(OnePassDetector):
         # In a tuple, because its tensors are stand-ins that belong into no state dictionary.
         self._shape: tuple[tuple[nn.Module, torch.device, int, int], nn.Module] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy builds its own network: hooks of the copied one would call into the original.
+        return {**self.__dict__, '_shape': None}
+
     @abstractmethod
     def build(self, watched: Watched, height: int, width: int) -> nn.Module:
         """Return the untrained network for images of this size; its weights are never used."""

@@ -207,7 +207,8 @@ def test_the_package_itself_needs_no_templates():
 
 
 def test_templates_are_packaged():
-    folders = {path.parent for path in ROOT.glob('*/**/templates/*') if 'build' not in path.parts}
+    tops = ('ros2_ood_monitor', 'offline_training')
+    folders = {path.parent for top in tops for path in ROOT.glob(f'{top}/**/templates/*')}
     packages = {'.'.join(path.parent.relative_to(ROOT).parts) for path in folders}
     setup = (
         (ROOT / 'setup.py').read_text(encoding='utf-8').replace('{PACKAGE}', 'ros2_ood_monitor')

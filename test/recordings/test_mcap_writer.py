@@ -223,9 +223,7 @@ def test_the_black_box_names_the_extra_it_needs(tmp_path, monkeypatch):
         BlackBox(tmp_path, seconds=1.0, ring_bytes=1, quota_bytes=1)
 
 
-@pytest.mark.parametrize(
-    'module', ['node.monitor_node', 'recordings.sources', 'recordings.replay']
-)
+@pytest.mark.parametrize('name', ['node.monitor_node', 'recordings.sources', 'recordings.replay'])
 def test_no_module_asks_for_mcap_before_a_bag_is_opened(name):
     code = (
         'import importlib, sys; '
