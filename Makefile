@@ -58,5 +58,5 @@ docs: install  ## write docs/parameters.md and config/monitor.yaml from the para
 	$(BIN)/ood-monitor parameters --yaml > config/monitor.yaml
 
 clean:  ## remove caches and build output; keeps .venv and runs/
-	rm -rf build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
