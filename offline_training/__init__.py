@@ -2,8 +2,8 @@
 
 import os
 
-# A thread of OpenMP that has nothing to do spins, by default, and takes the core from the one
-# that is waited for: with something else running, two threads on two cores were 16 times slower
-# than one. Asleep they cost nothing. It counts only where it is set before torch is imported.
+# A thread of OpenMP that waits spins, by default, and takes the core from the one it waits for: on
+# two busy cores two threads were 16 times slower than one, and asleep they were as fast as it. It
+# counts only where it is set before torch is imported.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('KMP_BLOCKTIME', '0')

@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -48,6 +47,7 @@ from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import StorageError, write_bytes, write_json, write_tensors
+from offline_training.learning.threads import use_idle_cores
 from offline_training.measures.segmentation import VoidProtocol
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config
@@ -186,8 +186,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
         overrides += ['--data.data_dir', options.data_dir]
     config = load_config(options.config, overrides)
     keep_freed_memory()
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    use_idle_cores(config.threads)
     if options.command == 'report':
         result = report(
             config,

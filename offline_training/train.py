@@ -25,13 +25,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from offline_training.learning import ranks
 from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.metrics import require_tensorboard
 from offline_training.learning.settings_text import commented_yaml, help_text
 from offline_training.learning.store import write_text
+from offline_training.learning.threads import use_idle_cores
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import Context, choose_device
@@ -86,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(commented_yaml(config))
             return 0
         keep_freed_memory()
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        use_idle_cores(config.threads)
         output = options.output or Path('runs') / config.name
         metrics = None if options.logger == 'none' else output / 'metrics'
         if metrics is not None:

@@ -30,7 +30,8 @@ from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.session import Session
 from offline_training.learning.settings import REQUIRED, setting, settings
 from offline_training.learning.store import StorageError, read_checkpoint, write_checkpoint
-from offline_training.learning.training import Task, learn
+from offline_training.learning.task import Task
+from offline_training.learning.training import learn
 from offline_training.watched.base import Watched
 
 

@@ -37,7 +37,8 @@ from offline_training.learning.schedule import Schedule
 from offline_training.learning.session import Session
 from offline_training.learning.settings import REQUIRED, setting, settings
 from offline_training.learning.store import StorageError
-from offline_training.learning.training import Row, Task, learn
+from offline_training.learning.task import Row, Task
+from offline_training.learning.training import learn
 from offline_training.segmentation.class_weights import class_weights
 from offline_training.watched.base import Watched
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,75 +16,17 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from offline_training.learning import ranks
-from offline_training.learning.batches import Batches
 from offline_training.learning.interrupt import deferred_interrupt
 from offline_training.learning.metrics import MetricLog
 from offline_training.learning.progress import progress
-from offline_training.learning.schedule import CONSTANT, Schedule
 from offline_training.learning.session import Session
 from offline_training.learning.store import read_checkpoint, write_checkpoint
+from offline_training.learning.task import Learned, Row, Stateful, Task
 
 FIRST_SAVE, SAVE_EVERY = 15.0, 60.0
 """Seconds after which a training is kept for the first time, and then each time."""
 CHECK_EVERY = 50
 """Steps between looks at the loss: each waits for the device."""
-
-Row = dict[str, Any]
-"""Figures of an epoch: epoch, step, progress, loss, minutes, and what `validate` returned."""
-
-
-class Stateful(Protocol):
-    """What a loss remembers from step to step."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return plain values and tensors."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> object:
-        """Take them back."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What is learnt: a network by a loss on batches, for how long and how fast."""
-
-    name: str
-    """Of bars, messages and metrics."""
-    network: nn.Module
-    """What learns. All that the loss changes belongs to it."""
-    loss: Callable[..., Tensor]
-    """The tensors of a batch -> scalar. Draws from torch's global CPU generator, seeded per step,
-    so that a resumed training draws what the uninterrupted one does."""
-    batches: Batches
-    optimizer: torch.optim.Optimizer
-    """With the peak learning rates."""
-    epochs: int
-    remedy: str
-    """What to do when the loss is no longer a number: 'lower flow.learning_rate'."""
-    seed: int
-    schedule: Schedule = CONSTANT
-    clip: float | None = None
-    """Largest norm of all gradients together."""
-    ema_decay: float = 0.0
-    """Of the moving average of the weights that is validated and kept; 0 = the weights."""
-    mixed: bool = False
-    """Convolutions over images: mixed precision on CUDA, and channels last."""
-    time_limit: float | None = None
-    """Seconds by which the schedule is shortened to end."""
-    validate: Callable[[nn.Module], Mapping[str, Any]] | None = None
-    """Network in evaluation mode -> figures, of which `score` (higher = better) chooses what is
-    kept. Called by the first process alone."""
-    validate_every: int = 1
-    """Epochs."""
-    validate_untrained: bool = False
-    """The weights that training starts from may be the best."""
-    patience: int | None = None
-    """Validations without a better score after which training ends."""
-    report: Callable[[Row], str] | None = None
-    """The line to print after a validation."""
-    memory: Stateful | None = None
-    """What `loss` and `validate` remember."""
 
 
 @dataclass
@@ -106,17 +48,6 @@ class Position:
     """Validations since the best."""
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What became of a training."""
-
-    history: list[Row]
-    epochs: int
-    seconds: float
-    best: float
-    """Score of the weights that were kept; -inf without a validation that gave a number."""
-
-
 def learn(task: Task, session: Session) -> Learned:
     """Train `task.network` in place and leave it with its best weights, in evaluation mode.
 
@@ -127,6 +58,16 @@ def learn(task: Task, session: Session) -> Learned:
         KeyboardInterrupt: after Ctrl-C, when the step is done and saved.
     """
     device = next(task.network.parameters()).device
+    threads = torch.get_num_threads()
+    if task.short_steps:
+        torch.set_num_threads(1)
+    try:
+        return _learn(task, session, device)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _learn(task: Task, session: Session, device: torch.device) -> Learned:
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         return _Run(task, session, device).to_the_end()
 

@@ -45,7 +45,9 @@ class Config:
         derived='the data set, or the name of your own folder',
     )
     device: Literal['auto', 'cpu', 'cuda'] = setting('auto', 'Where to train.')
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", low=0, high=1024)
+    threads: int = setting(
+        0, 'CPU threads of torch; 0 = one per core that is idle at the start.', low=0, high=1024
+    )
     workers: int | None = setting(
         None,
         'Processes that prepare batches; 0 = none, null = chosen by the machine.',

@@ -13,7 +13,8 @@ from offline_training.data.frames import Frames
 from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.schedule import Schedule
 from offline_training.learning.session import Session
-from offline_training.learning.training import Task, learn
+from offline_training.learning.task import Task
+from offline_training.learning.training import learn
 from offline_training.segmentation.backbones.classifiers import Classifier
 from ros2_ood_monitor.frame import UInt8Array
 

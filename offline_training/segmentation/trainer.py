@@ -15,7 +15,8 @@ from offline_training.data.frames import Frames
 from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.schedule import Schedule
 from offline_training.learning.session import Session
-from offline_training.learning.training import Learned, Row, Task, learn
+from offline_training.learning.task import Learned, Row, Task
+from offline_training.learning.training import learn
 from offline_training.segmentation.augmentation import augment
 from offline_training.segmentation.config import BackboneConfig, PhaseConfig
 from offline_training.segmentation.losses import segmentation_loss

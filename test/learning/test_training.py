@@ -19,7 +19,8 @@ from offline_training.learning import training
 from offline_training.learning.batches import DrawnBatches, Steps, TensorBatches
 from offline_training.learning.schedule import CONSTANT, WARM_COSINE, Schedule
 from offline_training.learning.session import Session
-from offline_training.learning.training import Task, learn
+from offline_training.learning.task import Task
+from offline_training.learning.training import learn
 
 CPU = torch.device('cpu')
 COUNT = 20

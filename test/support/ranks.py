@@ -16,7 +16,8 @@ from torch import nn
 from offline_training.learning import ranks
 from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.session import Session
-from offline_training.learning.training import Task, learn
+from offline_training.learning.task import Task
+from offline_training.learning.training import learn
 
 COUNT, EPOCHS = 24, 3
 

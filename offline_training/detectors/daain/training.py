@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from offline_training.detectors.daain.flows import Flow
 from offline_training.learning.batches import TensorBatches
 from offline_training.learning.session import QUIET, Session
-from offline_training.learning.training import Task, learn
+from offline_training.learning.task import Task
+from offline_training.learning.training import learn
 
 LEARNING_RATE = 2e-4
 BETAS = (0.8, 0.8)
@@ -83,6 +84,7 @@ def fit_flow(
             'give daain more frames or another seed',
             seed,
             clip=CLIP_NORM,
+            short_steps=True,
             validate=validate,
             # On few samples any training may be too much.
             validate_untrained=True,

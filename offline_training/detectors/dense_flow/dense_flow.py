@@ -20,7 +20,7 @@ from offline_training.detectors.dense_flow.flow_training import (
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.learning.fit_progress import fit_progress
 from offline_training.learning.session import QUIET, Session
-from offline_training.learning.training import Learned
+from offline_training.learning.task import Learned
 from offline_training.watched.base import Seen, Watched
 
 

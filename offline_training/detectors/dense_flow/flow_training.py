@@ -16,7 +16,8 @@ from offline_training.learning.batches import TensorBatches
 from offline_training.learning.schedule import Schedule
 from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
-from offline_training.learning.training import Learned, Task, learn
+from offline_training.learning.task import Learned, Task
+from offline_training.learning.training import learn
 from offline_training.watched.base import Watched
 from offline_training.watched.graphs import chosen_taps, tap_shapes
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
@@ -144,6 +145,7 @@ def train_flow(
             config.seed,
             Schedule('cosine'),
             clip=1.0,
+            short_steps=True,
         ),
         session,
     )

@@ -20,7 +20,7 @@ from offline_training.detectors.observer.observer_training import (
     train_observer,
 )
 from offline_training.learning.session import QUIET, Session
-from offline_training.learning.training import Learned
+from offline_training.learning.task import Learned
 from offline_training.watched.base import Seen, Watched
 
 Target = Literal['unknown', 'error', 'both']

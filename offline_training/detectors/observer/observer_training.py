@@ -19,7 +19,8 @@ from offline_training.detectors.observer.observer import Observer
 from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.schedule import WARM_COSINE
 from offline_training.learning.session import Session
-from offline_training.learning.training import Learned, Task, learn
+from offline_training.learning.task import Learned, Task
+from offline_training.learning.training import learn
 from offline_training.synthesis.pasting import paste_objects
 from offline_training.watched.base import Watched
 from offline_training.watched.graphs import chosen_taps, tap_shapes

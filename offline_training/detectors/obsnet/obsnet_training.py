@@ -24,7 +24,8 @@ from offline_training.learning.batches import DrawnBatches
 from offline_training.learning.schedule import WARM_COSINE
 from offline_training.learning.session import Session
 from offline_training.learning.settings import setting, settings
-from offline_training.learning.training import Learned, Task, learn
+from offline_training.learning.task import Learned, Task
+from offline_training.learning.training import learn
 from offline_training.segmentation.augmentation import photometric, random_crop
 from offline_training.segmentation.config import AugmentationConfig
 from offline_training.synthesis.pasting import paste_objects

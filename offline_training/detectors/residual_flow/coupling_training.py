@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from offline_training.detectors.layer_density.residual_couplings import ClassCouplings
 from offline_training.learning.batches import Steps
 from offline_training.learning.session import QUIET, Session
-from offline_training.learning.training import Task, learn
+from offline_training.learning.task import Task
+from offline_training.learning.training import learn
 
 EVALUATE_EVERY = 20
 """Training steps between two looks at the held-out likelihood."""
@@ -92,6 +93,7 @@ def train_couplings(
                 -(-steps // EVALUATE_EVERY),
                 'lower learning_rate of residual_flow',
                 seed,
+                short_steps=True,
                 validate=keep_best,
                 patience=PATIENCE,
             ),
