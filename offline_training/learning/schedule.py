@@ -23,9 +23,13 @@ class Schedule:
     """Multiple that the rise begins at."""
     floor: float = 0.0
     """Multiple that the fall ends at, of a cosine."""
+    holds: int | None = None
+    """Equal parts of the training in each of which the rate stays what it is at its start."""
 
     def __call__(self, progress: float) -> float:
         """Return the multiple at `progress` in 0..1."""
+        if self.holds is not None:
+            progress = math.floor(progress * self.holds + 1e-6) / self.holds
         if progress < self.warmup:
             share = progress / self.warmup
             if self.rise == 'cosine':

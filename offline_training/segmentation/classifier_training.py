@@ -65,7 +65,7 @@ def train_classifier(
             epochs,
             'take another --seed or a larger --batch-size',
             seed,
-            Schedule('cosine'),
+            Schedule('cosine', holds=epochs),
             mixed=True,
         ),
         session,

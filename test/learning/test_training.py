@@ -89,6 +89,7 @@ def clock(monkeypatch) -> list[float]:
         (CONSTANT, {0: 1, 0.5: 1, 1: 1}),
         (Schedule('cosine'), {0: 1, 0.5: 0.5, 1: 0}),
         (Schedule('cosine', floor=0.01), {0: 1, 0.5: 0.505, 1: 0.01}),
+        (Schedule('cosine', holds=3), {0: 1, 0.33: 1, 1 / 3 - 1e-9: 0.75, 0.99: 0.25}),
         (WARM_COSINE, {0: 0.01, 0.015: 0.505, 0.03: 1, 1: 0}),
         (Schedule('poly', 0.1), {0: 0.01, 0.1: 1, 0.55: 0.5**0.9, 1: 1e-3**0.9}),
         (

@@ -143,7 +143,8 @@ def train_flow(
             config.epochs,
             'lower flow.learning_rate',
             config.seed,
-            Schedule('cosine'),
+            # A rate for each epoch: a smooth fall learns too little in the few there are.
+            Schedule('cosine', holds=config.epochs),
             clip=1.0,
             short_steps=True,
         ),
