@@ -19,6 +19,7 @@ from offline_training.pipeline.context import Context
 from offline_training.pipeline.running import STAGES, other_settings, stage_entry
 from offline_training.segmentation.backbones import without_weights
 from offline_training.segmentation.backbones.base import Backbone
+from offline_training.synthesis.cutouts import Cutouts
 from offline_training.watched.graphs import tap_shapes
 
 PACKAGES = {
@@ -49,7 +50,7 @@ def refuse(context: Context, stages: Collection[str], resume: bool) -> None:
     Raises:
         ConfigError: settings that do not fit each other, the network, the machine, or what the
             output folder holds.
-        DataError: images or classes are missing.
+        DataError: images, classes or cut-outs are missing.
     """
     config = context.config
     _order(context, stages)
@@ -62,6 +63,8 @@ def refuse(context: Context, stages: Collection[str], resume: bool) -> None:
                 f'the {split} split of {_place(config)} has {len(dataset)} images and '
                 f'{FEWEST[split]} are needed; add images'
             )
+    if config.observer.objects is not None:
+        Cutouts(Path(config.observer.objects))
     _network(context, stages)
     done = resume and stage_entry(context, 'backbone').why_not() is None
     if 'backbone' in stages and config.backbone.weights is None and not done:

@@ -14,6 +14,7 @@ from offline_training.data.identity import data_identity
 from offline_training.learning.ranks import rank, wait_for_all
 from offline_training.learning.settings import to_dict
 from offline_training.pipeline.context import Context
+from offline_training.synthesis.cutouts import Cutouts
 from ros2_ood_monitor.bundle.model_bundle import file_sha256
 from ros2_ood_monitor.bundle.store import Entry, changes
 
@@ -126,6 +127,8 @@ def _own_properties(context: Context, stage: str) -> dict[str, Any]:
     for key in ('weights', 'initial_weights'):
         if (path := properties.get('backbone', {}).get(key)) and Path(path).is_file():
             properties['backbone'][key] = file_sha256(Path(path))[:16]
+    if objects := properties.get('observer', {}).get('objects'):
+        properties['observer']['objects'] = Cutouts(Path(objects)).identity
     return properties
 
 

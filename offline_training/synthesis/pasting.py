@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from offline_training.synthesis.fractal_noise import fractal_noise
+from offline_training.synthesis.negatives import GENERATED, Negatives
 from offline_training.synthesis.silhouettes import silhouette
 from offline_training.synthesis.textures import texture
 from ros2_ood_monitor.frame import Float32Array, UInt8Array
@@ -19,28 +21,38 @@ def paste_objects(
     image: UInt8Array,
     donor: UInt8Array | None = None,
     max_objects: int = 3,
+    negatives: Negatives = GENERATED,
 ) -> tuple[UInt8Array, UInt8Array]:
     """Paste 1..`max_objects` random objects; return the image and a mask uint8 (H, W) of 0 or 1.
 
     `image` is uint8 RGB (H, W, 3) and is not changed. `donor`, another normal image, lends crops
-    out of context for part of the objects. Half of the objects take over the local mean colour and
+    out of context for part of the objects, and half of them are cut-outs of `negatives` if it has
+    any. Half of the objects take over the local mean colour and
     contrast, so that colour alone does not give them away, and edges are feathered at random, so
     that a sharp cut does not either.
     """
     image = image.copy()
     mask = np.zeros(image.shape[:2], np.uint8)
     for _ in range(int(rng.integers(1, max_objects + 1))):
-        _paste_one(rng, image, mask, donor)
+        _paste_one(rng, image, mask, donor, negatives)
     return image, mask
 
 
 def _paste_one(
-    rng: np.random.Generator, image: UInt8Array, mask: UInt8Array, donor: UInt8Array | None
+    rng: np.random.Generator,
+    image: UInt8Array,
+    mask: UInt8Array,
+    donor: UInt8Array | None,
+    negatives: Negatives,
 ) -> None:
     rows, columns = mask.shape
+    cutout = _cutout(rng, negatives.cutouts)
     # Log-uniform sizes: far, small objects must count as much as near ones.
     size = np.exp(rng.uniform(np.log(0.04), np.log(0.6))) * rows
-    aspect = np.exp(rng.uniform(-0.8, 0.8))
+    if cutout is None:
+        aspect = np.exp(rng.uniform(-0.8, 0.8))
+    else:
+        aspect = cutout.shape[1] / cutout.shape[0]
     height = int(np.clip(size / np.sqrt(aspect), 8, rows - 2))
     width = int(np.clip(size * np.sqrt(aspect), 8, columns - 2))
     # Most objects stand in the lower two thirds, as obstacles do.
@@ -48,12 +60,10 @@ def _paste_one(
     top = int(rng.uniform(0.25 * lowest, lowest) if rng.random() < 0.8 else rng.uniform(0, lowest))
     left = int(rng.integers(0, columns - width))
 
-    outline = silhouette(rng, height, width)
-    if donor is not None and rng.random() < 0.25:
-        surface = _donor_crop(rng, donor, height, width)
+    if cutout is None:
+        surface, outline = _generated(rng, donor, height, width, negatives)
     else:
-        surface = texture(rng, height, width).astype(np.float32)
-    surface = _shade(rng, surface, outline)
+        surface, outline = _resized(rng, cutout, height, width)
     window = image[top : top + height, left : left + width].astype(np.float32)
     if rng.random() < 0.5:
         surface = _match_colour(rng, surface, window, outline)
@@ -65,6 +75,48 @@ def _paste_one(
     blended = window + alpha[..., None] * (surface - window)
     image[top : top + height, left : left + width] = np.clip(blended, 0, 255).astype(np.uint8)
     mask[top : top + height, left : left + width] |= (alpha > 0.5).astype(np.uint8)
+
+
+def _generated(
+    rng: np.random.Generator,
+    donor: UInt8Array | None,
+    height: int,
+    width: int,
+    negatives: Negatives,
+) -> tuple[NDArray, UInt8Array]:
+    outline = silhouette(rng, height, width, negatives.outlines)
+    if donor is not None and negatives.donors and rng.random() < 0.25:
+        surface = _donor_crop(rng, donor, height, width)
+    else:
+        surface = texture(rng, height, width, negatives.textures).astype(np.float32)
+    return _shade(rng, surface, outline), outline
+
+
+def _cutout(rng: np.random.Generator, cutouts: Sequence[UInt8Array]) -> UInt8Array | None:
+    """Draw a cut-out for half of the objects, flipped or turned by up to a right angle."""
+    if not cutouts or rng.random() < 0.5:
+        return None
+    chosen = cutouts[int(rng.integers(len(cutouts)))]
+    if rng.random() < 0.5:
+        chosen = chosen[:, ::-1]
+    if rng.random() < 0.15:
+        chosen = np.rot90(chosen, int(rng.integers(1, 4)))
+    return np.ascontiguousarray(chosen)
+
+
+def _resized(
+    rng: np.random.Generator, cutout: UInt8Array, height: int, width: int
+) -> tuple[NDArray, UInt8Array]:
+    """Return colours and outline of a cut-out at this size, lighter or darker than it was."""
+    shrinks = height < cutout.shape[0]
+    kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    # Weighted by alpha, as the colours of transparent pixels mean nothing.
+    alpha = cutout[..., 3:].astype(np.float32) / 255
+    colours = cv2.resize(cutout[..., :3] * alpha, (width, height), interpolation=kind)
+    share = cv2.resize(alpha, (width, height), interpolation=kind)
+    surface = colours / np.maximum(share, 1e-3)[..., None]
+    outline = np.where(share > 0.5, 255, 0).astype(np.uint8)
+    return surface * np.float32(rng.uniform(0.7, 1.3)), outline
 
 
 def _feather(alpha: Float32Array, sigma: float) -> Float32Array:

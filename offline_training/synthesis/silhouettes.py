@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import cv2
 import numpy as np
 
@@ -68,12 +70,42 @@ def ragged(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     return np.where(field > rng.uniform(-0.8, 0.2), blob(rng, height, width), 0).astype(np.uint8)
 
 
-OUTLINES = (blob, blob, creature, creature, polygon, ragged)
+def tube(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
+    """Thick bent line: branches, pipes, hoses."""
+    count = int(rng.integers(3, 6))
+    points = rng.uniform(0.1, 0.9, (count, 2)) * (width, height)
+    mask = np.zeros((height, width), np.uint8)
+    thick = max(2, int(rng.uniform(0.15, 0.4) * min(height, width)))
+    cv2.polylines(mask, [points.astype(np.int32)], False, 255, thick)
+    return mask
 
 
-def silhouette(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
+def stack(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
+    """Boxes on each other: crates, luggage, what fell off a lorry."""
+    mask = np.zeros((height, width), np.uint8)
+    bottom = height
+    for _ in range(int(rng.integers(2, 5))):
+        tall, wide = rng.uniform(0.2, 0.5) * height, rng.uniform(0.3, 0.9) * width
+        left = rng.uniform(0, width - wide)
+        mask[max(0, int(bottom - tall)) : int(bottom), int(left) : int(left + wide)] = 255
+        bottom -= tall
+        if bottom <= 0:
+            break
+    return mask
+
+
+Outline = Callable[[np.random.Generator, int, int], UInt8Array]
+OUTLINES: tuple[Outline, ...] = (blob, blob, creature, creature, polygon, ragged)
+"""What the observer is trained on; some twice as often."""
+HELD_OUT_OUTLINES: tuple[Outline, ...] = (tube, stack)
+"""What it is never trained on, to calibrate with."""
+
+
+def silhouette(
+    rng: np.random.Generator, height: int, width: int, outlines: Sequence[Outline] = OUTLINES
+) -> UInt8Array:
     """Draw one random outline, sometimes rotated."""
-    mask = OUTLINES[rng.integers(len(OUTLINES))](rng, height, width)
+    mask = outlines[rng.integers(len(outlines))](rng, height, width)
     if rng.random() < 0.3:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-180, 180), 0.9)
         turned = cv2.warpAffine(mask, turn, (width, height), flags=cv2.INTER_NEAREST)

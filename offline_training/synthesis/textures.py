@@ -5,6 +5,8 @@ Every generator returns uint8 RGB (height, width, 3) and draws all its randomnes
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import cv2
 import numpy as np
 
@@ -96,14 +98,47 @@ def grid(rng: np.random.Generator, height: int, width: int) -> Float32Array:
     return _palette(rng, 8)[np.abs(field).astype(np.int64) % int(rng.integers(2, 9))]
 
 
-GENERATORS = (fur, fur, spots, stripes, plain, plain, cells, grid)
+def rings(rng: np.random.Generator, height: int, width: int) -> Float32Array:
+    """Bent rings about a point: wood, shells, tyres."""
+    u, v = _warp(rng, height, width)
+    x, y = rng.uniform(-0.5, 1.5, 2) * (width, height)
+    period = rng.uniform(0.05, 0.3) * max(height, width) + 2
+    wave = np.sin(2 * np.pi * np.hypot(u - x, v - y) / period)
+    return _colour(rng, wave.astype(np.float32), int(rng.integers(2, 5)))
 
 
-def texture(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
+def marble(rng: np.random.Generator, height: int, width: int) -> Float32Array:
+    """Veins: stone, crumpled foil, leaves."""
+    field = np.abs(fractal_noise(rng, height, width, rng.uniform(0.4, 0.7)))
+    return _colour(rng, field ** np.float32(rng.uniform(0.3, 1.0)), int(rng.integers(2, 4)))
+
+
+def dots(rng: np.random.Generator, height: int, width: int) -> Float32Array:
+    """Regular dots or holes: fabric, baskets, perforated metal."""
+    u, v = _warp(rng, height, width)
+    period = rng.uniform(0.06, 0.3) * max(height, width) + 3
+    distance = np.hypot((u / period) % 1 - 0.5, (v / period) % 1 - 0.5)
+    field = np.tanh(rng.uniform(4, 20) * (rng.uniform(0.15, 0.45) - distance))
+    return _colour(rng, field.astype(np.float32), 2)
+
+
+Generator = Callable[[np.random.Generator, int, int], Float32Array]
+TEXTURES: tuple[Generator, ...] = (fur, fur, spots, stripes, plain, plain, cells, grid)
+"""What the observer is trained on; some twice as often."""
+HELD_OUT_TEXTURES: tuple[Generator, ...] = (rings, marble, dots)
+"""What it is never trained on, to calibrate with."""
+
+
+def texture(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    generators: Sequence[Generator] = TEXTURES,
+) -> UInt8Array:
     """Draw one random texture, sometimes a blend of two; uint8 RGB (height, width, 3)."""
-    image = GENERATORS[rng.integers(len(GENERATORS))](rng, height, width)
+    image = generators[rng.integers(len(generators))](rng, height, width)
     if rng.random() < 0.3:
-        other = GENERATORS[rng.integers(len(GENERATORS))](rng, height, width)
+        other = generators[rng.integers(len(generators))](rng, height, width)
         blend = 1 / (1 + np.exp(-4 * fractal_noise(rng, height, width, 0.4)))[..., None]
         image = (image * blend + other * (1 - blend)).astype(np.float32)
     return np.clip(image, 0, 255).astype(np.uint8)

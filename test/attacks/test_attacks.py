@@ -10,7 +10,7 @@ from torch import nn
 from offline_training.attacks.local_adversarial import NOISE, REGIONS, local_attack, region_mask
 from offline_training.synthesis.pasting import paste_objects
 from offline_training.synthesis.silhouettes import OUTLINES
-from offline_training.synthesis.textures import GENERATORS, texture
+from offline_training.synthesis.textures import HELD_OUT_TEXTURES, TEXTURES, texture
 
 
 @pytest.fixture(scope='module')
@@ -113,7 +113,7 @@ def test_outlines_fill_a_part_of_their_box(outline):
     assert 0.02 < np.mean(shares) < 0.95
 
 
-@pytest.mark.parametrize('generator', GENERATORS)
+@pytest.mark.parametrize('generator', (*TEXTURES, *HELD_OUT_TEXTURES))
 @pytest.mark.parametrize('size', [(8, 8), (31, 50)])
 def test_textures_fill_any_size(generator, size):
     field = generator(np.random.default_rng(0), *size)

@@ -27,4 +27,9 @@ class ObserverConfig:
         high=1,
     )
     max_objects: int = setting(4, 'Most unknown objects pasted into one image.', low=1, high=20)
+    objects: str | None = setting(
+        None,
+        'Folder of cut-outs (images with alpha) that half of the pasted objects are taken from.',
+        null='all of them are generated',
+    )
     seed: int = setting(1, 'Seed of weights, objects and attacks.', low=0, high=2**31 - 1)

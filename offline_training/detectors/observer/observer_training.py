@@ -21,6 +21,7 @@ from offline_training.learning.schedule import WARM_COSINE
 from offline_training.learning.session import Session
 from offline_training.learning.task import Learned, Task
 from offline_training.learning.training import learn
+from offline_training.synthesis.negatives import Negatives, training_negatives
 from offline_training.synthesis.pasting import paste_objects
 from offline_training.watched.base import Watched
 from offline_training.watched.graphs import chosen_taps, tap_shapes
@@ -62,7 +63,7 @@ def train_observer(
             partial(_loss, observer, watched, config),
             DrawnBatches(
                 len(frames),
-                partial(draw, frames, config),
+                partial(draw, frames, config, training_negatives(config.objects)),
                 config.batch_size,
                 config.seed,
                 watched.device,
@@ -80,7 +81,12 @@ def train_observer(
 
 
 def draw(
-    frames: Frames, config: ObserverConfig, index: int, rng: np.random.Generator, _: float
+    frames: Frames,
+    config: ObserverConfig,
+    negatives: Negatives,
+    index: int,
+    rng: np.random.Generator,
+    _: float,
 ) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
     """Draw an image (H, W, 3), where objects are pasted in it (H, W) of 0 or 1, and its labels."""
     image, truth = frames[index]
@@ -89,7 +95,7 @@ def draw(
     mask = np.zeros(truth.shape, np.uint8)
     if rng.random() >= CLEAN_SHARE:
         donor = frames[int(rng.integers(len(frames)))][0]
-        image, mask = paste_objects(rng, image, donor, config.max_objects)
+        image, mask = paste_objects(rng, image, donor, config.max_objects, negatives)
     if rng.random() < 0.5:
         image = _camera_variation(rng, image)
     return image, mask, truth

@@ -22,6 +22,7 @@ from offline_training.learning.store import read_json
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.fitted import load_fitted
 from offline_training.pipeline.model_card import model_card
+from offline_training.synthesis.cutouts import Cutouts
 from offline_training.synthesis.pasted_frames import pasted_frames
 from offline_training.watched.base import Watched
 from offline_training.watched.export import GATE_FRAMES, ExportedNetwork, export_watched
@@ -150,8 +151,17 @@ def _manifest(
             'onnx': onnx.__version__,
             'gates': {each.name: dict(each.gates) for each in networks},
             'config': to_dict(config),
+            'objects': _objects(config.observer.objects),
         },
     }
+
+
+def _objects(folder: str | None) -> dict[str, Any] | None:
+    """Say how many cut-outs the observer knows and under which licence they are."""
+    if folder is None:
+        return None
+    cutouts = Cutouts(Path(folder))
+    return {'cutouts': len(cutouts), 'licence': cutouts.licence or 'not stated'}
 
 
 def _tensorrt(context: Context, bundle: ModelBundle) -> None:

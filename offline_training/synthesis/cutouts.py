@@ -1,0 +1,71 @@
+"""Cut-outs: real things with alpha, one image file each, pasted as unknown objects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import cv2
+import numpy as np
+
+from offline_training.data.base import DataError
+from ros2_ood_monitor.frame import UInt8Array
+
+SUFFIXES = ('.png', '.webp', '.tif', '.tiff')
+"""Formats that hold an alpha channel."""
+LICENCE_FILE = 'LICENSE.txt'
+"""Beside the cut-outs: under which licence they may be used; copied into the provenance."""
+
+
+class Cutouts(Sequence[UInt8Array]):
+    """The cut-outs of a folder, decoded at every use; each is uint8 RGBA (H, W, 4).
+
+    Raises:
+        DataError: the folder is missing or holds no image with alpha.
+    """
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise DataError(f'{folder}, the folder of cut-outs, does not exist; check the path')
+        self.folder = folder
+        self.paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
+        if not self.paths:
+            raise DataError(
+                f'{folder} holds no cut-outs ({", ".join(SUFFIXES)} with an alpha channel); '
+                '`ood-monitor cutouts --help` says how to make some'
+            )
+        self[0]
+
+    @property
+    def licence(self) -> str | None:
+        """What the folder says about the licence of its cut-outs; None if it says nothing."""
+        file = self.folder / LICENCE_FILE
+        return file.read_text(encoding='utf-8').strip() if file.is_file() else None
+
+    @property
+    def identity(self) -> str:
+        """Short digest of names and sizes: another set of cut-outs has another one."""
+        listed = [f'{path.relative_to(self.folder)} {path.stat().st_size}' for path in self.paths]
+        return hashlib.sha256('\n'.join(listed).encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> UInt8Array: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[UInt8Array]: ...
+    def __getitem__(self, index: int | slice) -> UInt8Array | Sequence[UInt8Array]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        path = self.paths[index]
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 4:
+            raise DataError(
+                f'{path} is not an 8-bit image with alpha; remove it from the cut-outs'
+            )
+        if not image[..., 3].any():
+            raise DataError(f'{path} is wholly transparent; remove it from the cut-outs')
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA), np.uint8)
