@@ -83,7 +83,7 @@ def tube(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
 def stack(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """Boxes on each other: crates, luggage, what fell off a lorry."""
     mask = np.zeros((height, width), np.uint8)
-    bottom = height
+    bottom: float = height
     for _ in range(int(rng.integers(2, 5))):
         tall, wide = rng.uniform(0.2, 0.5) * height, rng.uniform(0.3, 0.9) * width
         left = rng.uniform(0, width - wide)
@@ -105,7 +105,7 @@ def silhouette(
     rng: np.random.Generator, height: int, width: int, outlines: Sequence[Outline] = OUTLINES
 ) -> UInt8Array:
     """Draw one random outline, sometimes rotated."""
-    mask = outlines[rng.integers(len(outlines))](rng, height, width)
+    mask = outlines[int(rng.integers(len(outlines)))](rng, height, width)
     if rng.random() < 0.3:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-180, 180), 0.9)
         turned = cv2.warpAffine(mask, turn, (width, height), flags=cv2.INTER_NEAREST)

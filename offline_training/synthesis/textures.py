@@ -136,9 +136,9 @@ def texture(
     generators: Sequence[Generator] = TEXTURES,
 ) -> UInt8Array:
     """Draw one random texture, sometimes a blend of two; uint8 RGB (height, width, 3)."""
-    image = generators[rng.integers(len(generators))](rng, height, width)
+    image = generators[int(rng.integers(len(generators)))](rng, height, width)
     if rng.random() < 0.3:
-        other = generators[rng.integers(len(generators))](rng, height, width)
+        other = generators[int(rng.integers(len(generators)))](rng, height, width)
         blend = 1 / (1 + np.exp(-4 * fractal_noise(rng, height, width, 0.4)))[..., None]
         image = (image * blend + other * (1 - blend)).astype(np.float32)
     return np.clip(image, 0, 255).astype(np.uint8)

@@ -113,7 +113,7 @@ def test_outlines_fill_a_part_of_their_box(outline):
     assert 0.02 < np.mean(shares) < 0.95
 
 
-@pytest.mark.parametrize('generator', (*TEXTURES, *HELD_OUT_TEXTURES))
+@pytest.mark.parametrize('generator', [*TEXTURES, *HELD_OUT_TEXTURES])
 @pytest.mark.parametrize('size', [(8, 8), (31, 50)])
 def test_textures_fill_any_size(generator, size):
     field = generator(np.random.default_rng(0), *size)
