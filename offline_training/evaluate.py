@@ -106,10 +106,10 @@ def evaluate_anomaly(directory: Path, data_dir: Path, backend: str) -> dict[str,
             sample = dataset[index]
             detection = runner.infer(Frame(np.ascontiguousarray(sample.image)))
             maps = {**detection.maps, FUSED: _logit(detection.anomaly_map)}
-            counted = sample.mask != VOID
-            truth = sample.mask[counted] == 1
+            counted = sample.labels != VOID
+            truth = sample.labels[counted] == 1
             for name, curve in curves.items():
-                scores = _at_size(maps[name], sample.mask.shape)
+                scores = _at_size(maps[name], sample.labels.shape)
                 curve.update(scores[counted], truth)
         engine = runner.description
     # All maps were met with the same truth.

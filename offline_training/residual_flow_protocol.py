@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from offline_training.data.base import DataError, SegmentationSample
+from offline_training.data.base import DataError
 from offline_training.data.classification import OPENERS, TorchvisionSet
 from offline_training.data.frames import Frames
 from offline_training.detectors.base import Detector
@@ -72,24 +71,9 @@ COLUMNS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class _Images:
-    """The first images of a set, uint8 (32, 32, 3), with labels of shape ()."""
-
-    dataset: TorchvisionSet
-    most: int | None
-
-    def __len__(self) -> int:
-        return min(self.most or len(self.dataset), len(self.dataset))
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        sample = self.dataset[index]
-        return SegmentationSample(sample.image, np.array(sample.label, np.uint8), sample.name)
-
-
 def read_frames(dataset: TorchvisionSet, most: int | None) -> Frames:
     """Return the first `most` samples: images uint8 (32, 32, 3) and labels ()."""
-    return Frames.of(_Images(dataset, most))
+    return Frames.of(dataset).subset(range(len(dataset))[:most])
 
 
 def run_protocol(options: argparse.Namespace, console: Console) -> dict[str, Any]:

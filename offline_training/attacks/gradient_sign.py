@@ -1,4 +1,4 @@
-"""Attacks that follow the sign of the gradient: FGSM and its iterated form (I-FGSM, BIM).
+"""Attacks that follow the sign of the gradient: FGSM, I-FGSM (BIM), PGD and CosPGD.
 
 One convention for all gradient attacks of this folder: `segment` maps images float32
 (B, 3, H, W) in 0..255, before normalisation, to logits (B, C, H, W), or (B, C) of a classifier,
@@ -130,3 +130,91 @@ def iterative_fgsm(
         step = length * gradient.sign()
         attacked = project(attacked + (step if mask is None else step * mask), images, epsilon)
     return attacked
+
+
+def pgd(
+    segment: Segment,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    steps: int,
+    generator: torch.Generator,
+    *,
+    step_size: float | None = None,
+    targeted: bool = False,
+    mask: Tensor | None = None,
+    losses: Losses = cross_entropy,
+) -> Tensor:
+    """Start at a random point within `epsilon` of the images, then take projected sign steps.
+
+    Shapes, units, labels: see the top of this file; errors: `iterative_fgsm`. `step_size` is 2.5
+    epsilon / steps unless given, so that every point of the ball can be reached from every start.
+    Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", 2018, section
+    2.1.
+    """
+    # Drawn on the generator's device, so that a seed gives the same start on every device.
+    noise = torch.rand(images.shape, generator=generator, device=generator.device)
+    noise = (2 * noise.to(images) - 1) * epsilon
+    start = project(images + (noise if mask is None else noise * mask), images, epsilon)
+    return iterative_fgsm(
+        segment,
+        images,
+        labels,
+        epsilon,
+        steps,
+        step_size=2.5 * epsilon / max(1, steps) if step_size is None else step_size,
+        targeted=targeted,
+        mask=mask,
+        start=start,
+        losses=losses,
+    )
+
+
+def cosine_similarity(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cosine in 0..1 of softmax(logits) and the one-hot label, one per pixel.
+
+    It is p_label / |p|, without gradient: it only weights the loss. It is undefined
+    for labels that are not an output.
+    """
+    probabilities = logits.detach().softmax(dim=1)
+    index = labels.long().clamp(0, logits.shape[1] - 1)[:, None]
+    return (probabilities.gather(1, index) / probabilities.norm(dim=1, keepdim=True))[:, 0]
+
+
+def cospgd(
+    segment: Segment,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    steps: int,
+    generator: torch.Generator,
+    *,
+    step_size: float | None = None,
+    targeted: bool = False,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Run PGD with each pixel's cross entropy weighted by how well it is still classified.
+
+    Untargeted, the weight is the cosine similarity of prediction and truth, so that pixels that
+    are wrong already have no weight; targeted, it is 1 minus that to the wanted label, so that
+    pixels that have it already have no weight. Shapes, units, labels: see the top of this file;
+    errors: `iterative_fgsm`. Agnihotri et al., "CosPGD: an efficient white-box adversarial attack
+    for pixel-wise prediction tasks", 2024, algorithm 1.
+    """
+
+    def losses(logits: Tensor, wanted: Tensor) -> Tensor:
+        cosine = cosine_similarity(logits, wanted)
+        return cross_entropy(logits, wanted) * (1 - cosine if targeted else cosine)
+
+    return pgd(
+        segment,
+        images,
+        labels,
+        epsilon,
+        steps,
+        generator,
+        step_size=step_size,
+        targeted=targeted,
+        mask=mask,
+        losses=losses,
+    )

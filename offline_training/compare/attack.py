@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
-from offline_training.attacks.cospgd import cospgd
-from offline_training.attacks.gradient_sign import channels_first, iterative_fgsm
+from offline_training.attacks.gradient_sign import channels_first, cospgd, iterative_fgsm, pgd
 from offline_training.attacks.local_adversarial import LOCAL_ATTACKS, named_local_attack
 from offline_training.attacks.malicious_autoencoder import (
     MaliciousAutoencoder,
@@ -22,7 +21,6 @@ from offline_training.attacks.malicious_autoencoder import (
     load_attacker,
     save_attacker,
 )
-from offline_training.attacks.pgd import pgd
 from offline_training.attacks.universal import (
     data_prior,
     load_perturbation,
@@ -69,18 +67,12 @@ def _gradient_sign(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     return attack
 
 
-def _pgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+def _projected(
+    method: Callable[..., Tensor], victim: Victim, settings: Mapping[str, Any]
+) -> Attack:
     segment = channels_first(victim.experiment.watched)
     epsilon, steps = _take(settings, epsilon=8.0, steps=10)
-    return lambda images, labels, generator: pgd(
-        segment, images, labels, epsilon, steps, generator
-    )
-
-
-def _cospgd(victim: Victim, settings: Mapping[str, Any]) -> Attack:
-    segment = channels_first(victim.experiment.watched)
-    epsilon, steps = _take(settings, epsilon=8.0, steps=10)
-    return lambda images, labels, generator: cospgd(
+    return lambda images, labels, generator: method(
         segment, images, labels, epsilon, steps, generator
     )
 
@@ -160,8 +152,8 @@ def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 
 ATTACKS: dict[str, Callable[[Victim, Mapping[str, Any]], Attack]] = {
     'fgsm': _gradient_sign,
-    'pgd': _pgd,
-    'cospgd': _cospgd,
+    'pgd': partial(_projected, pgd),
+    'cospgd': partial(_projected, cospgd),
     'local': _local,
     'universal': _universal,
     'autoencoder': _autoencoder,

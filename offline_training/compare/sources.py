@@ -16,7 +16,7 @@ from offline_training.compare.attack import ATTACKS, LEARNT_FROM, Victim
 from offline_training.compare.config import ANOMALY_FOLDER, Attacked, CompareConfig, ImageSet
 from offline_training.compare.experiment import Experiment
 from offline_training.compare.source import Group, PixelTruth, Source, SourceFrame
-from offline_training.data.base import VOID, anomaly_sample, labels_at_size
+from offline_training.data.base import VOID, SegmentationDataset, anomaly_mask, labels_at_size
 from offline_training.data.folder import AnomalyFolder
 from offline_training.data.identity import data_identity
 from offline_training.perturbations import PERTURBATIONS, perturb
@@ -74,34 +74,35 @@ def image_source(
     name: str, group: Group, images: ImageSet, root: Path, config: Config, every: int = 1
 ) -> Source:
     """Read each `every`-th image of a data set; raises DataError if it is not usable."""
-    folder = root / images.data_dir
-    properties = {'dataset': images.dataset, 'split': images.split, 'every': every}
-    if images.dataset == ANOMALY_FOLDER:
-        anomalies = AnomalyFolder(folder)
-        properties['files'] = data_identity(anomalies, folder)
-
-        def read_masked(index: int) -> SourceFrame:
-            sample = anomalies[index * every]
-            return SourceFrame(
-                sample.name, network_image(sample.image, config), unknown=sample.mask
-            )
-
-        count = math.ceil(len(anomalies) / every)
-        return Source(name, group, count, read_masked, properties, ('unknown',))
-    dataset = SEGMENTATION_SETS[images.dataset](folder, images.split)
-    properties['files'] = data_identity(dataset, folder)
+    folder, masks_only = root / images.data_dir, images.dataset == ANOMALY_FOLDER
+    dataset: AnomalyFolder | SegmentationDataset = (
+        AnomalyFolder(folder)
+        if masks_only
+        else SEGMENTATION_SETS[images.dataset](folder, images.split)
+    )
     anomaly_labels = tuple(getattr(dataset, 'anomaly_labels', ()))
 
-    def read_labelled(index: int) -> SourceFrame:
+    def read(index: int) -> SourceFrame:
         sample = dataset[index * every]
-        labels, unknown = sample.labels, None
-        if anomaly_labels:
-            unknown = anomaly_sample(sample, anomaly_labels).mask
-            labels = np.where(unknown == 1, VOID, labels).astype(np.uint8)
-        return SourceFrame(sample.name, network_image(sample.image, config), labels, unknown)
+        image, labels = network_image(sample.image, config), sample.labels
+        if masks_only:
+            return SourceFrame(sample.name, image, unknown=labels)
+        if not anomaly_labels:
+            return SourceFrame(sample.name, image, labels)
+        unknown = anomaly_mask(labels, anomaly_labels)
+        known = np.where(unknown == 1, VOID, labels).astype(np.uint8)
+        return SourceFrame(sample.name, image, known, unknown)
 
-    truth: tuple[PixelTruth, ...] = ('labels', 'unknown') if anomaly_labels else ('labels',)
-    return Source(name, group, math.ceil(len(dataset) / every), read_labelled, properties, truth)
+    truth: tuple[PixelTruth, ...] = ('unknown',) if masks_only else ('labels',)
+    if anomaly_labels:
+        truth = ('labels', 'unknown')
+    properties = {
+        'dataset': images.dataset,
+        'split': images.split,
+        'every': every,
+        'files': data_identity(dataset, folder),
+    }
+    return Source(name, group, math.ceil(len(dataset) / every), read, properties, truth)
 
 
 def perturbed_source(

@@ -44,42 +44,30 @@ class SegmentationSample:
     sequence: str = ''
 
 
-@dataclass(frozen=True, eq=False)
-class AnomalySample:
-    """One image with unknowns: `image` uint8 RGB (H, W, 3), `mask` uint8 (H, W).
+class Samples(Protocol):
+    """Labelled images by index; `names` and `sequences` may tell more without decoding."""
 
-    The mask is 1 where something unknown is, 0 where not, 255 where neither is known.
-    """
+    def __len__(self) -> int:
+        """Return the number of samples."""
 
-    image: UInt8Array
-    mask: UInt8Array
-    name: str
+    def __getitem__(self, index: int) -> SegmentationSample:
+        """Read one sample; raises DataError if its files are not usable."""
 
 
-class SegmentationDataset(Protocol):
+class SegmentationDataset(Samples, Protocol):
     """An indexable set of labelled images with its class list (label value = position)."""
 
     @property
     def class_names(self) -> Sequence[str]:
         """Names of the classes; void is not among them."""
-        ...
 
     @property
     def palette(self) -> Sequence[tuple[int, int, int]]:
         """One RGB colour per class."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read one sample; raises DataError if its files are not usable."""
-        ...
 
 
-def anomaly_sample(sample: SegmentationSample, anomaly_labels: Sequence[int]) -> AnomalySample:
-    """Return the image with a mask: 1 where the label is an anomaly's, 255 void, else 0.
+def anomaly_mask(labels: UInt8Array, anomaly_labels: Sequence[int]) -> UInt8Array:
+    """Return a mask: 1 where the label is an anomaly's, 255 where it is void, else 0.
 
     `anomaly_labels` is an attribute of the sets with labelled unknowns. Where unknown objects are
     not classes of the set, their labels begin at len(class_names), so that no prediction equals
@@ -88,7 +76,7 @@ def anomaly_sample(sample: SegmentationSample, anomaly_labels: Sequence[int]) ->
     table = np.zeros(256, np.uint8)
     table[list(anomaly_labels)] = 1
     table[VOID] = VOID
-    return AnomalySample(sample.image, table[sample.labels], sample.name)
+    return table[labels]
 
 
 @dataclass(frozen=True)
@@ -97,6 +85,48 @@ class FilePair:
 
     image: Path
     labels: Path
+
+
+class LabelledFiles:
+    """Images and label images on disk; `names` and `sequences` are known without decoding.
+
+    A subclass says where the files lie and which `class_names` and `palette` its labels have.
+
+    Args:
+        files: The images with their labels, in the order in which they are read.
+        table: Label by value in the files; other values are refused.
+        names: One per image, else the stems of the images.
+        sequences: One per image, '' where it is not known, as none is by default.
+    """
+
+    turn_upright = True
+    """Whether the orientation in a file's EXIF data applies."""
+
+    def __init__(
+        self,
+        files: Sequence[FilePair],
+        table: dict[int, int],
+        names: Sequence[str] = (),
+        sequences: Sequence[str] = (),
+    ) -> None:
+        self.files, self.table = files, table
+        self.names = tuple(names) or tuple(pair.image.stem for pair in files)
+        self.sequences = tuple(sequences) or ('',) * len(files)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> SegmentationSample:
+        """Read image `index`; raises DataError for unreadable or wrongly labelled files."""
+        pair = self.files[index]
+        image = read_image(pair.image, self.turn_upright)
+        labels = map_labels(read_labels(pair.labels, image), self.table_of(pair), pair.labels)
+        return SegmentationSample(image, labels, self.names[index], self.sequences[index])
+
+    def table_of(self, pair: FilePair) -> dict[int, int]:
+        """Return the table for one file of labels."""
+        return self.table
 
 
 def require_split(split: str, splits: Sequence[str], name: str) -> None:

@@ -19,13 +19,13 @@ from offline_training.data.base import (
     VOID,
     DataError,
     FilePair,
-    SegmentationSample,
+    LabelledFiles,
     Split,
     map_labels,
     read_labels,
     require_split,
 )
-from offline_training.data.bdd import labelled_files, read_sample
+from offline_training.data.bdd import labelled_files
 from offline_training.data.cityscapes import CLASSES, TRAIN_IDS
 from offline_training.data.odgt import read_odgt
 from offline_training.learning.store import write_json
@@ -43,7 +43,7 @@ _SHIFTED_FOLDER = 'train_labels'
 _SHIFTED = {train_id + 2: train_id for train_id in range(len(CLASSES))} | {1: VOID}
 
 
-class BDDAnomaly:
+class BDDAnomaly(LabelledFiles):
     """One split: what `root/{train,validation,anom}.odgt` list, which `write_split` writes.
 
     Labels are the train ids of BDD100K, 255 void; 16 to 18, in the test split only, are
@@ -59,6 +59,8 @@ class BDDAnomaly:
     class_names = tuple(name for name in CLASSES if name not in UNKNOWN)
     palette = tuple(color for name, color in CLASSES.items() if name not in UNKNOWN)
     anomaly_labels = tuple(UNKNOWN.values())
+    # Labels belong to the pixels as stored.
+    turn_upright = False
 
     def __init__(self, root: Path, split: Split) -> None:
         require_split(split, tuple(_LISTS), 'BDD-Anomaly')
@@ -69,22 +71,13 @@ class BDDAnomaly:
                 f'{root / _LISTS[split][0]} is missing: write the split with '
                 f'"python -m offline_training.data.bdd_anomaly {root}".'
             )
-        self.files = read_odgt(found[0])
-        self.names = tuple(pair.image.stem for pair in self.files)
-        self.sequences = ('',) * len(self.files)
-        self._unknown = split == 'test'
+        super().__init__(read_odgt(found[0]), TRAIN_IDS)
+        self._refused = () if split == 'test' else self.anomaly_labels
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read image `index` in the order of the list."""
-        pair = self.files[index]
-        table = _table(pair)
-        if not self._unknown:
-            table = {v: label for v, label in table.items() if label not in self.anomaly_labels}
-        return read_sample(pair, table)
+    def table_of(self, pair: FilePair) -> dict[int, int]:
+        """Return the table of the folder; only the test split may show unknowns."""
+        table = _table(pair).items()
+        return {value: label for value, label in table if label not in self._refused}
 
 
 def write_split(root: Path) -> dict[str, int]:
@@ -107,20 +100,20 @@ def write_split(root: Path) -> dict[str, int]:
         if not pairs:
             raise DataError(f'{root} has no image for {name}.odgt: unpack the whole data set.')
     for name, pairs in chosen.items():
-        write_json(root / f'{name}.odgt', [_entry(pair, root) for pair in pairs])
+        entries = [
+            {
+                'dbName': 'BDD100k',
+                'fpath_img': pair.image.relative_to(root).as_posix(),
+                'fpath_segm': pair.labels.relative_to(root).as_posix(),
+            }
+            for pair in pairs
+        ]
+        write_json(root / f'{name}.odgt', entries)
     return {name: len(pairs) for name, pairs in chosen.items()}
 
 
 def _table(pair: FilePair) -> dict[int, int]:
     return _SHIFTED if _SHIFTED_FOLDER in pair.labels.parts else TRAIN_IDS
-
-
-def _entry(pair: FilePair, root: Path) -> dict[str, str]:
-    return {
-        'dbName': 'BDD100k',
-        'fpath_img': pair.image.relative_to(root).as_posix(),
-        'fpath_segm': pair.labels.relative_to(root).as_posix(),
-    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

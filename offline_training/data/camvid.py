@@ -6,12 +6,10 @@ from pathlib import Path
 
 from offline_training.data.base import (
     VOID,
-    SegmentationSample,
+    FilePair,
+    LabelledFiles,
     Split,
-    map_labels,
     pair_files,
-    read_image,
-    read_labels,
     require_split,
 )
 
@@ -30,10 +28,11 @@ CLASSES: dict[str, tuple[int, int, int]] = {
 }
 """Name and RGB colour in label order."""
 
-_FILE_VOID = 11
+TABLE = {label: label for label in range(len(CLASSES))} | {len(CLASSES): VOID}
+"""Label by value in the files."""
 
 
-class CamVid:
+class CamVid(LabelledFiles):
     """One split of CamVid: `root/{split}/*` (.png or .webp) and `root/{split}annot/*.png`.
 
     Label 11 (void) is read as 255. The `val` split is one contiguous 15 Hz sequence.
@@ -48,19 +47,10 @@ class CamVid:
 
     def __init__(self, root: Path, split: Split) -> None:
         require_split(split, ('train', 'val', 'test'), 'CamVid')
-        root = Path(root)
-        self.files = pair_files(root / split, root / f'{split}annot')
-        self.names = tuple(pair.image.stem for pair in self.files)
-        self.sequences = tuple(name.split('_')[0] for name in self.names)
-        self._table = {label: label for label in range(len(CLASSES))} | {_FILE_VOID: VOID}
+        files = pair_files(Path(root) / split, Path(root) / f'{split}annot')
+        super().__init__(files, TABLE, sequences=sequences(files))
 
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.files)
 
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read frame `index`; frames are in order of sequence and time."""
-        pair = self.files[index]
-        image = read_image(pair.image)
-        labels = map_labels(read_labels(pair.labels, image), self._table, pair.labels)
-        return SegmentationSample(image, labels, self.names[index], self.sequences[index])
+def sequences(files: list[FilePair]) -> list[str]:
+    """Return the sequence of every frame, with which its file name begins."""
+    return [pair.image.stem.split('_')[0] for pair in files]

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from offline_training.data.base import (
-    VOID,
-    DataError,
-    SegmentationSample,
-    Split,
-    map_labels,
-    pair_files,
-    read_image,
-    read_labels,
-)
-from offline_training.data.camvid import CLASSES
+from offline_training.data.base import VOID, DataError, LabelledFiles, Split, pair_files
+from offline_training.data.camvid import CLASSES, TABLE, sequences
 
 ANOMALY = 12
 
 _LAYOUTS = (('images', 'labels'), ('test_ood', 'testannot_ood'))
-_TABLE = {label: label for label in range(len(CLASSES))} | {
-    len(CLASSES): VOID,
-    ANOMALY: ANOMALY,
-    VOID: VOID,
-}
 
 
-class CamVidOOD:
+class CamVidOOD(LabelledFiles):
     """`root/images` and `root/labels`, or `root/test_ood` and `root/testannot_ood` as published.
 
     Labels are CamVid's; 12, the object, is `anomaly_labels`. `AnomalyFolder` reads the same
@@ -47,22 +33,11 @@ class CamVidOOD:
         root = Path(root)
         for images, labels in _LAYOUTS:
             if (root / images).is_dir():
-                self.files = pair_files(root / images, root / labels)
+                files = pair_files(root / images, root / labels)
                 break
         else:
             raise DataError(
                 f'{root} has neither images/ nor test_ood/: unpack CamVid-OOD into it.'
             )
-        self.names = tuple(pair.image.stem for pair in self.files)
-        self.sequences = tuple(name.split('_')[0] for name in self.names)
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read frame `index`; frames are in order of sequence and time."""
-        pair = self.files[index]
-        image = read_image(pair.image)
-        labels = map_labels(read_labels(pair.labels, image), _TABLE, pair.labels)
-        return SegmentationSample(image, labels, self.names[index], self.sequences[index])
+        table = TABLE | {ANOMALY: ANOMALY, VOID: VOID}
+        super().__init__(files, table, sequences=sequences(files))

@@ -7,12 +7,9 @@ from pathlib import Path
 from offline_training.data.base import (
     VOID,
     DataError,
-    SegmentationSample,
+    LabelledFiles,
     Split,
-    map_labels,
     pair_files,
-    read_image,
-    read_labels,
     require_split,
 )
 
@@ -49,7 +46,7 @@ _ENDINGS = {'_gtFine_labelIds': _LABEL_IDS, '_gtFine_labelTrainIds': TRAIN_IDS}
 _ARCHIVES = {'leftImg8bit': 'leftImg8bit_trainvaltest.zip', 'gtFine': 'gtFine_trainvaltest.zip'}
 
 
-class Cityscapes:
+class Cityscapes(LabelledFiles):
     """One split: `root/leftImg8bit/{split}/{city}/*_leftImg8bit.png` and `root/gtFine/...`.
 
     Labels are the official `*_gtFine_labelIds.png`, or `*_gtFine_labelTrainIds.png` where only
@@ -85,22 +82,14 @@ class Cityscapes:
             )
         endings = [ending for ending in _ENDINGS if any(labels.glob(f'*/*{ending}.*'))]
         ending = endings[0] if endings else next(iter(_ENDINGS))
-        self._table = _ENDINGS[ending]
-        self.files = [
+        files = [
             pair
             for city in cities
             for pair in pair_files(images / city, labels / city, ending, '_leftImg8bit', True)
         ]
-        self.names = tuple(pair.image.stem.removesuffix('_leftImg8bit') for pair in self.files)
-        self.sequences = tuple(pair.image.parent.name for pair in self.files)
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read frame `index`; frames are in order of city, sequence and time."""
-        pair = self.files[index]
-        image = read_image(pair.image)
-        labels = map_labels(read_labels(pair.labels, image), self._table, pair.labels)
-        return SegmentationSample(image, labels, self.names[index], self.sequences[index])
+        super().__init__(
+            files,
+            _ENDINGS[ending],
+            [pair.image.stem.removesuffix('_leftImg8bit') for pair in files],
+            [pair.image.parent.name for pair in files],
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,15 @@ import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN
 from torchvision.datasets.utils import check_integrity
 
-from offline_training.data.base import DataError, Split, cut_in_order, require_split
-from ros2_ood_monitor.frame import UInt8Array
+from offline_training.data.base import (
+    DataError,
+    SegmentationSample,
+    Split,
+    cut_in_order,
+    require_split,
+)
 
 _SHARES = {'train': (0.0, 0.8), 'val': (0.8, 1.0), 'test': (0.0, 1.0)}
-
-
-@dataclass(frozen=True, eq=False)
-class ClassificationSample:
-    """One image, `image` uint8 RGB (H, W, 3), and its class, `label` = position in the list."""
-
-    image: UInt8Array
-    label: int
-    name: str
 
 
 class TorchvisionSet:
@@ -44,22 +39,20 @@ class TorchvisionSet:
         require_split(split, tuple(_SHARES), name)
         root = Path(root)
         self._images, labels, self.class_names = OPENERS[name](root, split == 'test')
-        chosen = cut_in_order(list(range(len(labels))), _SHARES[split], root, split)
-        self._positions = chosen
-        self.labels = tuple(int(labels[position]) for position in chosen)
-        self.names = tuple(
-            f'{name}_{"test" if split == "test" else "train"}_{position:05d}'
-            for position in chosen
-        )
+        self._positions = cut_in_order(list(range(len(labels))), _SHARES[split], root, split)
+        self.labels = tuple(int(labels[position]) for position in self._positions)
+        self._part = f'{name}_{"test" if split == "test" else "train"}'
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> ClassificationSample:
-        """Return image `index` in the order of the files."""
-        image = np.ascontiguousarray(self._images[self._positions[index]], np.uint8)
-        return ClassificationSample(image, self.labels[index], self.names[index])
+    def __getitem__(self, index: int) -> SegmentationSample:
+        """Return image `index` in the order of the files; its labels are its class, shape ()."""
+        position = self._positions[index]
+        image = np.ascontiguousarray(self._images[position], np.uint8)
+        label = np.array(self.labels[index], np.uint8)
+        return SegmentationSample(image, label, f'{self._part}_{position:05d}')
 
 
 _Parts = tuple[Any, Sequence[int], tuple[str, ...]]

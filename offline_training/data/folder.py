@@ -6,15 +6,12 @@ from pathlib import Path
 
 from offline_training.data.base import (
     VOID,
-    AnomalySample,
     DataError,
     FilePair,
+    LabelledFiles,
     files_by_stem,
-    map_labels,
     match_stems,
     pair_files,
-    read_image,
-    read_labels,
 )
 
 # The first RoadAnomaly set marks anomalies with 2.
@@ -23,13 +20,14 @@ _OFFICIAL_ENDING = '_labels_semantic'
 _CAMVID_OOD_VALUES = dict.fromkeys(range(11), 0) | {11: VOID, 12: 1, VOID: VOID}
 
 
-class AnomalyFolder:
+class AnomalyFolder(LabelledFiles):
     """`images/` with `labels_masks/` (0 normal, 1 or 2 anomaly, 255 ignore) or with `labels/`.
 
     The first is the layout of SegmentMeIfYouCan; where labels carry its ending `_labels_semantic`,
     its coloured copies are skipped, and so are its images without labels, whose labels the
     benchmark withholds (all but `validation*`). The second is the layout of CamVid-OOD: CamVid
-    labels, 11 void (ignored), 12 the pasted object.
+    labels, 11 void (ignored), 12 the pasted object. Of both, a sample's labels are the mask: 1
+    where something unknown is, 0 where not, 255 where neither is known.
 
     Raises:
         DataError: Folders or files are missing; on reading also for unreadable, mismatched or
@@ -42,28 +40,15 @@ class AnomalyFolder:
             raise DataError(f'{root} is not a folder: check the data path.')
         masks = root / 'labels_masks'
         if masks.is_dir():
-            self.files = _segment_me_if_you_can(root / 'images', masks)
-            self._table = _MASK_VALUES
+            super().__init__(_segment_me_if_you_can(root / 'images', masks), _MASK_VALUES)
         elif (root / 'labels').is_dir():
-            self.files = pair_files(root / 'images', root / 'labels')
-            self._table = _CAMVID_OOD_VALUES
+            files = pair_files(root / 'images', root / 'labels')
+            super().__init__(files, _CAMVID_OOD_VALUES)
         else:
             raise DataError(
                 f'{root} has neither labels_masks/ (1 = anomaly) nor labels/ (12 = anomaly): '
                 'add one beside images/.'
             )
-        self.names = tuple(pair.image.stem for pair in self.files)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> AnomalySample:
-        """Read image `index` in order of names."""
-        pair = self.files[index]
-        image = read_image(pair.image)
-        mask = map_labels(read_labels(pair.labels, image), self._table, pair.labels)
-        return AnomalySample(image, mask, self.names[index])
 
 
 def _segment_me_if_you_can(images: Path, masks: Path) -> list[FilePair]:

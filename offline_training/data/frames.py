@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, overload
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from offline_training.data.base import SegmentationSample
+from offline_training.data.base import Samples, SegmentationSample
 from ros2_ood_monitor.frame import UInt8Array
-
-
-class Samples(Protocol):
-    """Labelled images by index, of one size; `names` and `sequences` may say more of them."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Decode one sample."""
-        ...
 
 
 class Frames(Dataset[tuple[UInt8Array, UInt8Array]]):
@@ -41,7 +29,7 @@ class Frames(Dataset[tuple[UInt8Array, UInt8Array]]):
 
     @classmethod
     def of(cls, source: Samples) -> Frames:
-        """Return the frames of samples that are decoded on demand."""
+        """Return the frames of samples of one size, decoded on demand."""
         frames = cls((), ())
         frames._source, frames._chosen = source, range(len(source))
         return frames
@@ -122,12 +110,6 @@ class _Column(Sequence[UInt8Array]):
 
     def __len__(self) -> int:
         return len(self._frames)
-
-    @overload
-    def __getitem__(self, index: int) -> UInt8Array: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> _Column: ...
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

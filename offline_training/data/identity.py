@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from offline_training.data.base import FilePair, SegmentationDataset
-from offline_training.data.folder import AnomalyFolder
+from offline_training.data.base import FilePair, LabelledFiles, SegmentationDataset
 from ros2_ood_monitor.bundle.store import fingerprint
 
 
-def data_identity(dataset: SegmentationDataset | AnomalyFolder, folder: Path) -> str:
+def data_identity(dataset: SegmentationDataset | LabelledFiles, folder: Path) -> str:
     """Return a fingerprint of images, labels and class lists: names, sizes, modification times.
 
     Contents are not read, which would take minutes for a large set. `folder` is the root of the

@@ -11,18 +11,15 @@ from offline_training.data.base import (
     SHARES,
     VOID,
     DataError,
-    SegmentationSample,
+    LabelledFiles,
     Split,
     cut_in_order,
-    map_labels,
     pair_files,
-    read_image,
-    read_labels,
     require_split,
 )
 
 
-class LabelledFolder:
+class LabelledFolder(LabelledFiles):
     """`root/classes.yaml` with `root/{train,val,test}/{images,labels}`, or one `root/images`.
 
     classes.yaml has a list `classes` of `{name: road, color: [128, 64, 128]}` in label order and
@@ -44,24 +41,11 @@ class LabelledFolder:
         self.palette = tuple(classes.values())
         if (root / 'images').is_dir():
             files = pair_files(root / 'images', root / 'labels')
-            self.files = cut_in_order(files, SHARES[split], root / 'images', split)
+            files = cut_in_order(files, SHARES[split], root / 'images', split)
         else:
-            self.files = pair_files(root / split / 'images', root / split / 'labels')
-        self.names = tuple(pair.image.stem for pair in self.files)
-        self.sequences = ('',) * len(self.files)
-        self._table = {label: label for label in range(len(classes))}
-        self._table |= dict.fromkeys([*void, VOID], VOID)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read image `index` in order of names."""
-        pair = self.files[index]
-        image = read_image(pair.image)
-        labels = map_labels(read_labels(pair.labels, image), self._table, pair.labels)
-        return SegmentationSample(image, labels, self.names[index])
+            files = pair_files(root / split / 'images', root / split / 'labels')
+        known = {label: label for label in range(len(classes))}
+        super().__init__(files, known | dict.fromkeys([*void, VOID], VOID))
 
 
 def _read_classes(path: Path) -> tuple[dict[str, tuple[int, int, int]], list[int]]:

@@ -70,7 +70,7 @@ class AtNetworkSize:
         made_from = (
             type(self.dataset).__name__,
             tuple(self.dataset.class_names),
-            getattr(self.dataset, '_table', None),
+            getattr(self.dataset, 'table', None),
             (self.width, self.height, self.color_order),
             # Painted scenes have no files; their index and what they are painted from do as well.
             None if files else (index, getattr(self.dataset, 'painted_from', None)),

@@ -6,11 +6,8 @@ from pathlib import Path
 
 from offline_training.data.base import (
     DataError,
-    SegmentationSample,
+    LabelledFiles,
     Split,
-    map_labels,
-    read_image,
-    read_labels,
     require_split,
 )
 from offline_training.data.odgt import read_odgt
@@ -43,7 +40,7 @@ _LISTS = {
 }
 
 
-class StreetHazards:
+class StreetHazards(LabelledFiles):
     """One split: `root/{train,test}/{train,validation,test}.odgt` and what these files list.
 
     Those are the folders of the two archives; the lists may also lie in `root` itself or in
@@ -62,26 +59,15 @@ class StreetHazards:
 
     def __init__(self, root: Path, split: Split) -> None:
         require_split(split, tuple(_LISTS), 'StreetHazards')
-        self.files = read_odgt(_find_list(Path(root), *_LISTS[split]))
-        self.sequences = tuple(pair.image.parent.name for pair in self.files)
-        # Image numbers begin anew in every town.
-        self.names = tuple(
-            f'{town}_{pair.image.stem}'
-            for town, pair in zip(self.sequences, self.files, strict=True)
-        )
+        files = read_odgt(_find_list(Path(root), *_LISTS[split]))
         last = ANOMALY if split == 'test' else ANOMALY - 1
-        self._table = {label + 1: label for label in range(last + 1)}
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read image `index` in the order of the list."""
-        pair = self.files[index]
-        image = read_image(pair.image)
-        labels = map_labels(read_labels(pair.labels, image), self._table, pair.labels)
-        return SegmentationSample(image, labels, self.names[index], self.sequences[index])
+        # Image numbers begin anew in every town.
+        super().__init__(
+            files,
+            {label + 1: label for label in range(last + 1)},
+            [f'{pair.image.parent.name}_{pair.image.stem}' for pair in files],
+            [pair.image.parent.name for pair in files],
+        )
 
 
 def _find_list(root: Path, archive: str, name: str) -> Path:

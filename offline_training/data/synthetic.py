@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from offline_training.data.base import DataError, SegmentationSample
+from offline_training.data.base import DataError, SegmentationSample, Split
 from ros2_ood_monitor import __version__
 from ros2_ood_monitor.scenes import SceneGenerator, classes
 
@@ -24,12 +22,16 @@ class SyntheticScenes:
 
     def __init__(
         self,
-        split: Literal['train', 'val', 'test'],
+        split: Split,
         count: int,
         width: int = 240,
         height: int = 180,
     ) -> None:
-        self._generator = _generator(split, count, width, height)
+        if split not in SPLIT_SEEDS:
+            raise DataError(f'{split!r} is not a split of the scenes: use train, val or test.')
+        if count < 1:
+            raise DataError(f'{count} synthetic scenes asked for {split}: ask for at least 1.')
+        self._generator = SceneGenerator(SPLIT_SEEDS[split], width, height)
         self.painted_from = (__version__, SPLIT_SEEDS[split], width, height)
         self.names = tuple(f'{split}_{index:05d}' for index in range(count))
         self.sequences = ('',) * count
@@ -44,11 +46,3 @@ class SyntheticScenes:
             raise IndexError(index)
         frame = self._generator.scene(index)
         return SegmentationSample(frame.image, frame.labels, self.names[index])
-
-
-def _generator(split: str, count: int, width: int, height: int) -> SceneGenerator:
-    if split not in SPLIT_SEEDS:
-        raise DataError(f'{split!r} is not a split of the scenes: use train, val or test.')
-    if count < 1:
-        raise DataError(f'{count} synthetic scenes asked for {split}: ask for at least 1.')
-    return SceneGenerator(SPLIT_SEEDS[split], width, height)

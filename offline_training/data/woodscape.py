@@ -13,13 +13,10 @@ from offline_training.data.base import (
     VOID,
     DataError,
     FilePair,
-    SegmentationSample,
+    LabelledFiles,
     Split,
     cut_in_order,
-    map_labels,
     pair_files,
-    read_image,
-    read_labels,
     require_split,
 )
 
@@ -47,7 +44,7 @@ SOILING: dict[str, tuple[int, int, int]] = {
 _SOILING_SHARES = {'train': (0.0, 0.85), 'val': (0.85, 1.0)}
 
 
-class WoodScape:
+class WoodScape(LabelledFiles):
     """One split of `root/rgb_images/*.png` with `root/semantic_annotations/gtLabels/*.png`.
 
     The archives may lie unpacked in a folder of their own name (`rgb_images/rgb_images`). If
@@ -72,23 +69,13 @@ class WoodScape:
         files = pair_files(images, labels)
         names = root / f'{split}.txt'
         if names.is_file():
-            self.files = _listed(files, names)
+            files = _listed(files, names)
         else:
-            self.files = cut_in_order(files, SHARES[split], images, split)
-        self.names = tuple(pair.image.stem for pair in self.files)
-        self.sequences = ('',) * len(self.files)
-        self._table = {0: VOID} | {label + 1: label for label in range(len(CLASSES))}
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read image `index` in order of names, or of the list."""
-        return _read(self.files[index], self._table)
+            files = cut_in_order(files, SHARES[split], images, split)
+        super().__init__(files, {0: VOID} | {n + 1: n for n in range(len(CLASSES))})
 
 
-class WoodScapeSoiling:
+class WoodScapeSoiling(LabelledFiles):
     """One split of `root/soiling_dataset/{train,test}/rgbImages` with `gtLabels` beside it.
 
     `root` may be the soiling_dataset folder itself. The last 15 % of the train folder in order of
@@ -113,24 +100,7 @@ class WoodScapeSoiling:
         files = pair_files(folder / 'rgbImages', folder / 'gtLabels')
         if split != 'test':
             files = cut_in_order(files, _SOILING_SHARES[split], folder / 'rgbImages', split)
-        self.files = files
-        self.names = tuple(pair.image.stem for pair in files)
-        self.sequences = ('',) * len(files)
-        self._table = {label: label for label in range(len(SOILING))}
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> SegmentationSample:
-        """Read image `index` in order of names."""
-        return _read(self.files[index], self._table)
-
-
-def _read(pair: FilePair, table: dict[int, int]) -> SegmentationSample:
-    image = read_image(pair.image)
-    labels = map_labels(read_labels(pair.labels, image), table, pair.labels)
-    return SegmentationSample(image, labels, pair.image.stem)
+        super().__init__(files, {label: label for label in range(len(SOILING))})
 
 
 def _unpacked(root: Path, name: str) -> Path:

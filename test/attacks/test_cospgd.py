@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from offline_training.attacks.cospgd import cosine_similarity, cospgd
-from offline_training.attacks.pgd import pgd
+from offline_training.attacks.gradient_sign import cosine_similarity, cospgd, pgd
 
 
 def seeded(seed: int = 7) -> torch.Generator:

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from offline_training.attacks.cospgd import cospgd
 from offline_training.attacks.gradient_sign import (
     channels_first,
+    cospgd,
     cross_entropy,
     fgsm,
     input_gradient,
     iterative_fgsm,
+    pgd,
     project,
 )
-from offline_training.attacks.pgd import pgd
 from offline_training.watched.base import Watched
 from offline_training.watched.config import InputConfig
 from offline_training.watched.normalization import Normalize

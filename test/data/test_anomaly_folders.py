@@ -19,7 +19,7 @@ from support.miniature import (
 from offline_training.data.base import (
     DataError,
     SegmentationSample,
-    anomaly_sample,
+    anomaly_mask,
     labels_at_size,
 )
 from offline_training.data.camvid import CamVid
@@ -47,7 +47,7 @@ def benchmark(root: Path) -> Path:
 def test_the_benchmark_keeps_its_test_labels_back(tmp_path: Path) -> None:
     dataset = AnomalyFolder(benchmark(tmp_path))
     assert dataset.names == ('validation0000', 'validation0001')
-    assert dataset[1].mask[3, :3].tolist() == [0, 1, 255]
+    assert dataset[1].labels[3, :3].tolist() == [0, 1, 255]
 
 
 def test_a_missing_mask_of_a_validation_image_is_named(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_mask_without_image_is_named(tmp_path: Path) -> None:
 def test_two_marks_an_anomaly_as_in_road_anomaly(tmp_path: Path) -> None:
     mask = benchmark(tmp_path) / 'labels_masks' / 'validation0000_labels_semantic.png'
     labels(mask, 0, 2, 255)
-    assert np.unique(AnomalyFolder(tmp_path)[0].mask).tolist() == [0, 1, 255]
+    assert np.unique(AnomalyFolder(tmp_path)[0].labels).tolist() == [0, 1, 255]
 
 
 def test_wrong_masks(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_camvid_ood_keeps_the_classes(tmp_path: Path, layout: str) -> None:
     check_contract(dataset, FRAMES, ('0001TP', 'Seq05VD'))
     assert dataset.class_names == CamVid.class_names
     assert dataset[0].labels[0, :4].tolist() == [0, 10, 255, 12]
-    mask = anomaly_sample(dataset[0], dataset.anomaly_labels).mask
+    mask = anomaly_mask(dataset[0].labels, dataset.anomaly_labels)
     assert mask[0, :4].tolist() == [0, 0, 255, 1]
     if layout == 'ours':
-        np.testing.assert_array_equal(mask, AnomalyFolder(tmp_path)[0].mask)
+        np.testing.assert_array_equal(mask, AnomalyFolder(tmp_path)[0].labels)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
@@ -121,11 +121,11 @@ def test_camvid_ood_is_for_judging_only(tmp_path: Path) -> None:
         CamVidOOD(tmp_path)
 
 
-def test_anomaly_sample_against_a_loop() -> None:
+def test_anomaly_mask_against_a_loop() -> None:
     generator = np.random.default_rng(0)
     values = generator.integers(0, 256, (7, 9), np.uint8)
     sample = SegmentationSample(np.zeros((7, 9, 3), np.uint8), values, 'a', 'drive')
-    mask = anomaly_sample(sample, (16, 17, 18)).mask
+    mask = anomaly_mask(sample.labels, (16, 17, 18))
     for got, label in zip(mask.ravel(), values.ravel(), strict=True):
         assert got == (255 if label == 255 else int(label in (16, 17, 18)))
 

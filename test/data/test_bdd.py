@@ -20,7 +20,7 @@ from support.miniature import (
 )
 
 from offline_training import evaluate
-from offline_training.data.base import DataError, anomaly_sample
+from offline_training.data.base import DataError, anomaly_mask
 from offline_training.data.bdd import BDD100K
 from offline_training.data.bdd_anomaly import BDDAnomaly, main, write_split
 from offline_training.data.cityscapes import Cityscapes
@@ -109,9 +109,9 @@ def test_the_anomaly_split_holds_every_image_with_an_unknown(tmp_path: Path, lay
     assert splits['test'].class_names == Cityscapes.class_names[:16]
     sample = splits['test'][2]
     assert sample.labels[0, :3].tolist() == [17, 12, 255]
-    mask = anomaly_sample(sample, splits['test'].anomaly_labels)
-    assert mask.mask[0, :3].tolist() == [1, 0, 255]
-    assert mask.name == 'with-motorcycle'
+    mask = anomaly_mask(sample.labels, splits['test'].anomaly_labels)
+    assert mask[0, :3].tolist() == [1, 0, 255]
+    assert sample.name == 'with-motorcycle'
 
 
 def test_the_lists_are_those_of_the_benchmark(tmp_path: Path) -> None:

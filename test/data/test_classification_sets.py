@@ -24,8 +24,8 @@ def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(test[0].image, written['test_batch'][0])
     assert train[5].image.dtype == np.uint8
     assert val.labels == (0, 1, 2, 3)
-    assert [sample.label for sample in test] == [0, 1, 2]
-    assert type(test[1].label) is int
+    assert [sample.labels.tolist() for sample in test] == [0, 1, 2]
+    assert (test[1].labels.shape, test[1].labels.dtype) == ((), np.uint8)
     assert (train[0].name, val[0].name, test[0].name) == (
         'cifar10_train_00000',
         'cifar10_train_00016',

@@ -92,7 +92,7 @@ def test_mask_folder(tmp_path: Path) -> None:
     assert dataset.names == ('a', 'b')
     assert dataset[0].name == 'a'
     assert dataset[0].image[0, 0].tolist() == [10, 20, 30]
-    assert dataset[0].mask[3, :3].tolist() == [0, 1, 255]
+    assert dataset[0].labels[3, :3].tolist() == [0, 1, 255]
 
 
 def test_mask_folder_as_segment_me_if_you_can_ships_it(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_mask_folder_as_segment_me_if_you_can_ships_it(tmp_path: Path) -> None:
 
 def test_camvid_ood_rule(tmp_path: Path) -> None:
     dataset = AnomalyFolder(camvid_ood_tree(tmp_path))
-    assert dataset[1].mask[0, :4].tolist() == [0, 0, 255, 1]
+    assert dataset[1].labels[0, :4].tolist() == [0, 0, 255, 1]
 
 
 def test_own_folder_is_split_without_mixing_neighbours(tmp_path: Path) -> None:
@@ -263,8 +263,8 @@ def test_real_anomalies(parts: tuple[str, ...], count: int) -> None:
     dataset = AnomalyFolder(shared(*parts))
     assert len(dataset) == count
     sample = dataset[count // 2]
-    assert sample.image.shape[:2] == sample.mask.shape
-    assert 0 < (sample.mask == 1).mean() < 0.5
+    assert sample.image.shape[:2] == sample.labels.shape
+    assert 0 < (sample.labels == 1).mean() < 0.5
 
 
 def test_synthetic_splits_share_no_image() -> None:

@@ -19,7 +19,7 @@ from support.miniature import (
     write_image,
 )
 
-from offline_training.data.base import DataError, anomaly_sample
+from offline_training.data.base import DataError, anomaly_mask
 from offline_training.data.config import DataConfig
 from offline_training.data.street_hazards import StreetHazards
 from offline_training.pipeline.config import Config
@@ -89,7 +89,7 @@ def test_the_anomaly_is_label_13_of_the_test_split(tmp_path: Path) -> None:
     dataset = StreetHazards(tree(tmp_path, 'test', 14, 1), 'test')
     assert dataset.anomaly_labels == (13,)
     assert dataset[0].labels[0, :2].tolist() == [13, 0]
-    assert anomaly_sample(dataset[0], dataset.anomaly_labels).mask[0, :2].tolist() == [1, 0]
+    assert anomaly_mask(dataset[0].labels, dataset.anomaly_labels)[0, :2].tolist() == [1, 0]
     for split in ('train', 'val'):
         with pytest.raises(DataError, match='value 14, known are 1-13'):
             StreetHazards(tree(tmp_path, split, 14, 1), split)[0]

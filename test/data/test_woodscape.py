@@ -15,7 +15,7 @@ from support.miniature import (
     write_image,
 )
 
-from offline_training.data.base import DataError, anomaly_sample
+from offline_training.data.base import DataError, anomaly_mask
 from offline_training.data.config import DataConfig
 from offline_training.data.woodscape import WoodScape, WoodScapeSoiling
 from offline_training.pipeline.config import Config
@@ -118,7 +118,7 @@ def test_soiling(tmp_path: Path, inside: str) -> None:
         dataset = WoodScapeSoiling(tmp_path, split)
         check_contract(dataset, names, ('',) * len(names))
     assert dataset.class_names == ('clean', 'transparent', 'semi_transparent', 'opaque')
-    mask = anomaly_sample(dataset[0], dataset.anomaly_labels).mask
+    mask = anomaly_mask(dataset[0].labels, dataset.anomaly_labels)
     assert mask[0, :4].tolist() == [0, 1, 1, 1]
 
 
