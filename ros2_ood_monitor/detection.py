@@ -34,7 +34,7 @@ class ChannelScore:
     """What one channel says about a frame; higher = more anomalous."""
 
     statistic: float
-    """Raw frame statistic."""
+    """The raw statistic with the highest score."""
     score: float
     """Its -log10 conformal p-value, with a tail beyond the sample (`fusion.frame_score`); >= 0."""
 
@@ -45,14 +45,18 @@ class Detection:
 
     `labels` uint8 (H, W), 255 = unlabeled. `anomaly_map` float32 (H, W) in [0, 1], the calibrated
     probability that a pixel shows something unknown; NaN = invalid. `scores` holds one entry for
-    each channel of the bundle, `maps` the single detectors' maps at map resolution, `timings`
-    milliseconds per stage.
+    each channel of the bundle, `statistics` every raw statistic by the names of
+    `bundle.manifest.statistic_names`, `sensitive_regions` those of the sensitive operating point
+    (None where the bundle has one only), `maps` the single detectors' maps at map resolution,
+    `timings` milliseconds per stage.
     """
 
     labels: UInt8Array
     anomaly_map: Float32Array
     scores: Mapping[str, ChannelScore]
     regions: tuple[Region, ...] = ()
+    sensitive_regions: tuple[Region, ...] | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
     maps: Mapping[str, Float32Array] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
 

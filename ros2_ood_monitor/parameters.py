@@ -186,7 +186,17 @@ _TABLE = (
     Parameter(
         'supervision.trigger_frames',
         3,
-        'An unknown region seen at the same place in this many frames in a row is a CAUTION.',
+        'An unknown region seen in this many of the last trigger_window frames is a CAUTION; one '
+        'that passes the strict threshold of the bundle is an ALERT.',
+        'frames',
+        1,
+        1000,
+        live=True,
+    ),
+    Parameter(
+        'supervision.trigger_window',
+        5,
+        'Frames among which trigger_frames are counted; fewer than those count as those.',
         'frames',
         1,
         1000,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_ood_monitor.detection import Region
-from ros2_ood_monitor.inference.fusion import find_regions
+from ros2_ood_monitor.inference.regions import find_regions
 
 
 def region_threshold(

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,7 +28,7 @@ class ModelBundle(Manifest):
     Paths of networks and self-test frames include the bundle's directory.
     """
 
-    directory: Path
+    directory: Path = field(kw_only=True)
 
     @staticmethod
     def load(directory: Path | str) -> ModelBundle:

@@ -8,44 +8,57 @@ from typing import Any, TypeVar
 
 Read = TypeVar('Read')
 
+TINY = 1e-12
+"""Smallest accepted standard deviation, tolerance and threshold: positive, not zero."""
+
 
 class JsonError(ValueError):
     """A JSON document that does not follow its schema; the message names the key."""
 
 
 class Section:
-    """One JSON object; with `keys`, exactly those are allowed."""
+    """One JSON object; with `keys`, exactly those are allowed, and `may` be there."""
 
-    def __init__(self, path: str, value: object, keys: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        value: object,
+        keys: Iterable[str] | None = None,
+        may: Iterable[str] = (),
+    ) -> None:
         self._path = path
         if not isinstance(value, dict):
             raise self._wrong('', f'must be an object, not {value!r:.40}')
         self.value: dict[str, Any] = value
         if keys is None:
             return
-        known = set(keys)
-        for key in sorted(known - value.keys()):
+        needed = set(keys)
+        known = needed | set(may)
+        for key in sorted(needed - value.keys()):
             raise self._wrong(key, 'is missing')
         for key in sorted(value.keys() - known):
             raise self._wrong(key, f'is unknown; known here are {", ".join(sorted(known))}')
 
-    def section(self, key: str, keys: Iterable[str] | None = None) -> Section:
+    def section(
+        self, key: str, keys: Iterable[str] | None = None, may: Iterable[str] = ()
+    ) -> Section:
         """Return the object under `key`."""
-        return Section(self._join(key), self.value[key], keys)
+        return Section(self._join(key), self.value[key], keys, may)
 
-    def sections(self, key: str, keys: Iterable[str]) -> list[Section]:
-        """Return the non-empty list of objects under `key`."""
+    def sections(self, key: str, keys: Iterable[str], least: int = 1) -> list[Section]:
+        """Return the list of at least `least` objects under `key`; empty where it is absent."""
         allowed = tuple(keys)
         return [
             Section(f'{self._join(key)}[{index}]', value, allowed)
-            for index, value in enumerate(self.items(key))
+            for index, value in enumerate(self.items(key, least))
         ]
 
-    def items(self, key: str) -> list[Any]:
-        """Return the non-empty list under `key`."""
-        value = self.value[key]
-        if not isinstance(value, list) or not value:
-            raise self._wrong(key, f'must be a non-empty list, not {value!r:.40}')
+    def items(self, key: str, least: int = 1) -> list[Any]:
+        """Return the list of at least `least` values under `key`; empty where it is absent."""
+        value = self.value.get(key, [])
+        if not isinstance(value, list) or len(value) < least:
+            what = 'a non-empty list' if least else 'a list'
+            raise self._wrong(key, f'must be {what}, not {value!r:.40}')
         return value
 
     def text(self, key: str, choices: Iterable[str] = ()) -> str:
@@ -89,8 +102,8 @@ class Section:
         return tuple(self._number(key, value, low, high) for value in values)
 
     def optional(self, key: str, read: Callable[[str], Read]) -> Read | None:
-        """Return what `read` makes of `key`, None for null."""
-        return None if self.value[key] is None else read(key)
+        """Return what `read` makes of `key`, None for null and where it is absent."""
+        return None if self.value.get(key) is None else read(key)
 
     def check(self, key: str, holds: bool, what: str) -> None:
         """Raise JsonError saying `key` and `what` unless `holds`."""

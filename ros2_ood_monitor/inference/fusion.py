@@ -1,4 +1,4 @@
-"""From single anomaly maps to one probability, one frame score and regions.
+"""From single anomaly maps to one probability and one frame score.
 
 Shared by calibration and robot, so that a calibrated number means the same thing on both. Every
 score here is higher for more anomalous.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ros2_ood_monitor.bundle.manifest import FusedMap, Fusion
-from ros2_ood_monitor.detection import Region
 from ros2_ood_monitor.frame import Float32Array
 
 LEAST_TAIL = 20
@@ -107,42 +105,3 @@ def frame_score(
         limit = math.log10(len(reference) + 1)
         score += min((statistic - float(reference[-1])) / (scale * math.log(10)), limit)
     return score
-
-
-def find_regions(
-    probability_map: Float32Array,
-    threshold: float,
-    min_area: int,
-    scale_x: float,
-    scale_y: float,
-) -> tuple[Region, ...]:
-    """Return the 8-connected regions of `probability_map` (H/4, W/4) at or above `threshold`.
-
-    Regions below `min_area` map pixels are dropped; boxes and areas are in camera pixels, which
-    are `scale_x` and `scale_y` times smaller than map pixels. Largest region first.
-    """
-    mask = probability_map >= threshold
-    if np.count_nonzero(mask) < min_area:
-        return ()
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        mask.view(np.uint8), connectivity=8, ltype=cv2.CV_32S
-    )
-    regions = []
-    for label in range(1, count):
-        left, top, width, height, area = (int(value) for value in stats[label])
-        if area < min_area:
-            continue
-        window = np.s_[top : top + height, left : left + width]
-        inside = probability_map[window][np.asarray(labels)[window] == label]
-        regions.append(
-            Region(
-                x=left * scale_x,
-                y=top * scale_y,
-                width=width * scale_x,
-                height=height * scale_y,
-                area=area * scale_x * scale_y,
-                peak=float(inside.max()),
-                mean=float(inside.mean()),
-            )
-        )
-    return tuple(sorted(regions, key=lambda region: -region.area))

@@ -9,22 +9,20 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, Channel, SelfTest
+from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, SelfTest
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
-from ros2_ood_monitor.detection import UNLABELED, ChannelScore, Detection
+from ros2_ood_monitor.detection import UNLABELED, Detection, Region
 from ros2_ood_monitor.frame import Float32Array, Frame
+from ros2_ood_monitor.inference.channel_scores import ChannelScorer, raw_statistics
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.engines.selection import open_chain
 from ros2_ood_monitor.inference.fusion import (
-    find_regions,
-    frame_score,
-    frame_statistic,
     fused_logits,
     probability,
     single_maps,
-    tail_scale,
 )
 from ros2_ood_monitor.inference.preprocessing import prepare
+from ros2_ood_monitor.inference.regions import find_regions
 
 
 class RunnerError(RuntimeError):
@@ -62,7 +60,7 @@ class Runner:
         self._published[: len(bundle.classes)] = np.arange(len(bundle.classes))
         if bundle.void_label is not None:
             self._published[bundle.void_label] = UNLABELED
-        self._scorers = {name: _Scorer(channel) for name, channel in bundle.channels.items()}
+        self._scorer = ChannelScorer(bundle.channels)
 
     @property
     def description(self) -> str:
@@ -87,19 +85,16 @@ class Runner:
         inferred = time.perf_counter()
         _refuse_invalid(maps)
         logits = {
-            name: fused_logits(maps, channel.fusion) for name, channel in bundle.channels.items()
+            name: fused_logits(maps, channel.fusion)
+            for name, channel in bundle.channels.items()
+            if channel.fusion is not None
         }
-        scores = {name: scorer.score(logits[name]) for name, scorer in self._scorers.items()}
+        try:
+            statistics = raw_statistics(bundle.channels, logits, outputs)
+        except ValueError as error:
+            raise RunnerError(f'the frame was not scored: {error}') from error
         anomaly = probability(logits[DEFAULT_CHANNEL])
-        rows, columns = frame.image.shape[:2]
-        map_rows, map_columns = bundle.map_size
-        regions = find_regions(
-            anomaly,
-            bundle.regions.threshold,
-            bundle.regions.min_area,
-            columns / map_columns,
-            rows / map_rows,
-        )
+        regions, sensitive = self._regions(anomaly, *frame.image.shape[:2])
         published = cv2.LUT(labels[0].astype(np.uint8), self._published)
         size = (bundle.width, bundle.height)
         anomaly_map = cv2.resize(anomaly, size, interpolation=cv2.INTER_LINEAR)
@@ -107,8 +102,10 @@ class Runner:
         return Detection(
             labels=np.asarray(published, np.uint8),
             anomaly_map=np.asarray(anomaly_map, np.float32),
-            scores=scores,
+            scores=self._scorer.scores(statistics),
             regions=regions,
+            sensitive_regions=sensitive,
+            statistics=statistics,
             maps=maps,
             timings={
                 'prepare': (prepared - started) * 1e3,
@@ -128,8 +125,8 @@ class Runner:
                 detection = self.infer(stored_frame(stored))
             except RunnerError as error:
                 raise SelfTestError(f'self-test frame {stored.path.name}: {error}') from error
-            for channel, stated in stored.statistics.items():
-                self._compare(stored, channel, stated, detection.scores[channel].statistic)
+            for name, stated in stored.statistics.items():
+                self._compare(stored, name, stated, detection.statistics[name])
 
     def close(self) -> None:
         """Free the engine."""
@@ -146,11 +143,23 @@ class Runner:
     ) -> None:
         self.close()
 
-    def _compare(self, stored: SelfTest, channel: str, stated: float, found: float) -> None:
-        allowed = self.bundle.atol + self.bundle.rtol * abs(stated)
+    def _regions(
+        self, anomaly: Float32Array, rows: int, columns: int
+    ) -> tuple[tuple[Region, ...], tuple[Region, ...] | None]:
+        """Return the regions of the strict and, if there is one, of the sensitive threshold."""
+        rule, (map_rows, map_columns) = self.bundle.regions, self.bundle.map_size
+        scale = columns / map_columns, rows / map_rows
+        extent = rule.sensitive_threshold
+        strict = find_regions(anomaly, rule.threshold, rule.min_area, *scale, extent)
+        if extent is None:
+            return strict, None
+        return strict, find_regions(anomaly, extent, rule.min_area, *scale)
+
+    def _compare(self, stored: SelfTest, name: str, stated: float, found: float) -> None:
+        allowed = self.bundle.atol + self.bundle.rtol * max(abs(stated), self._spread(name))
         deviation = abs(found - stated)
         if deviation > allowed:
-            where = '' if channel == DEFAULT_CHANNEL else f' in the channel {channel}'
+            where = '' if name == DEFAULT_CHANNEL else f' for {name}'
             raise SelfTestError(
                 f'self-test frame {stored.path.name} scores {found:.6g}{where} on '
                 f'{self.description}, but the bundle states {stated:.6g} '
@@ -158,18 +167,11 @@ class Runner:
                 'export the bundle again'
             )
 
-
-class _Scorer:
-    """From the fused logits of one channel to its frame score."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._top_fraction = channel.frame_score.top_fraction
-        self._reference = np.array(channel.frame_score.reference)
-        self._scale = tail_scale(self._reference)
-
-    def score(self, logits: Float32Array) -> ChannelScore:
-        statistic = frame_statistic(logits, self._top_fraction)
-        return ChannelScore(statistic, frame_score(statistic, self._reference, self._scale))
+    def _spread(self, name: str) -> float:
+        """Return the deviation of the normal sample of a statistic; 0 for fused logits."""
+        channel, _, statistic = name.partition('.')
+        own = {each.name: each for each in self.bundle.channels[channel].statistics}
+        return float(np.std(own[statistic].reference)) if statistic else 0.0
 
 
 def stored_frame(stored: SelfTest) -> Frame:

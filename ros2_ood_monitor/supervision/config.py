@@ -28,6 +28,7 @@ class SupervisionConfig:
     white_level: float = default('supervision.white_level')
     min_contrast: float = default('supervision.min_contrast')
     trigger_frames: int = default('supervision.trigger_frames')
+    trigger_window: int = default('supervision.trigger_window')
     release_frames: int = default('supervision.release_frames')
     release_s: float = default('supervision.release_s')
     latch: bool = default('supervision.latch')

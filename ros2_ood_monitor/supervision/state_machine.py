@@ -12,13 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ros2_ood_monitor.alert import Alert, Cause, State
-from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, Channel
+from ros2_ood_monitor.bundle.manifest import UNKNOWN_VIEW, UNUSUAL_IMAGE, Channel
 from ros2_ood_monitor.detection import ChannelScore, Detection
 from ros2_ood_monitor.frame import Header
 from ros2_ood_monitor.supervision.clock import Clock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.cusum import Cusum
 from ros2_ood_monitor.supervision.decoding import InputFault
+from ros2_ood_monitor.supervision.detection_causes import (
+    alarm_causes,
+    of_channel,
+    reached,
+    region_cause,
+)
 from ros2_ood_monitor.supervision.region_streaks import RegionStreaks
 
 PHASES: Mapping[str, Cause | None] = {
@@ -27,6 +33,11 @@ PHASES: Mapping[str, Cause | None] = {
     'ready': None,
     'stopped': Cause(State.FAULT, 'stopped', 'the monitor has stopped'),
 }
+
+
+OBJECT_CAUSES = ('unknown_region', UNKNOWN_VIEW)
+Key = tuple[str, State]
+"""A cause is held by code and state: a milder one of the same code must not replace it."""
 
 
 @dataclass
@@ -50,7 +61,7 @@ class Supervisor:
         self.config = config
         self.clock = clock
         self._lock = threading.Lock()
-        self._held: dict[str, _Held] = {}
+        self._held: dict[Key, _Held] = {}
         self._seq = 0
         self._phase = 'inactive'
         self._phase_since_ns = clock.now_ns()
@@ -58,6 +69,7 @@ class Supervisor:
 
     def _forget(self) -> None:
         self._channels: Mapping[str, Channel] = {}
+        self._two_points = False
         self._rules: tuple[tuple[str, Cusum], ...] = ()
         self._received_ns: int | None = None
         self._pending_since_ns: int | None = None
@@ -68,7 +80,10 @@ class Supervisor:
         self._late_ms: float | None = None
         self._input_fault: InputFault | None = None
         self._engine_fault: Cause | None = None
-        self._streaks = RegionStreaks()
+        self._forget_regions()
+
+    def _forget_regions(self) -> None:
+        self._strict, self._sensitive = RegionStreaks(), RegionStreaks()
 
     def configure(self, config: SupervisionConfig) -> None:
         """Apply changed limits and delays."""
@@ -121,7 +136,7 @@ class Supervisor:
         for name, found in detection.scores.items():
             if not (math.isfinite(found.score) and math.isfinite(found.statistic)):
                 text = f'the engines gave score {found.score} and statistic {found.statistic}'
-                self.engine_fault(text + _of(name), received_ns, 'not_finite')
+                self.engine_fault(text + of_channel(name), received_ns, 'not_finite')
                 return False
         with self._lock:
             if self._is_off():
@@ -140,10 +155,16 @@ class Supervisor:
             self._late_ms = late_ms if late_ms > self.config.max_age_ms else None
             for name, cusum in self._rules:
                 cusum.update(detection.scores[name].score)
-            self._streaks.update(detection.regions)
+            window = max(self.config.trigger_window, self.config.trigger_frames)
+            sensitive = detection.sensitive_regions
+            self._two_points = sensitive is not None
+            self._strict.update(detection.regions, window)
+            self._sensitive.update(detection.regions if sensitive is None else sensitive, window)
             true = self._hold()
-            for code, held in self._held.items():
-                if code not in true:
+            blind = any(cause.code == UNUSUAL_IMAGE for cause in true.values())
+            for key, held in self._held.items():
+                # On an image unlike those of the calibration, no region is no good news.
+                if key not in true and not (blind and held.cause.code in OBJECT_CAUSES):
                     held.good_frames += 1
             return True
 
@@ -155,7 +176,7 @@ class Supervisor:
             self._hold()
             self._answered(received_ns)
             self._input_fault = fault
-            self._streaks = RegionStreaks()
+            self._forget_regions()
             self._restart_release()
 
     def engine_fault(
@@ -172,7 +193,7 @@ class Supervisor:
             if received_ns is not None:
                 self._answered(received_ns)
             self._engine_fault = Cause(State.FAULT, code, text)
-            self._streaks = RegionStreaks()
+            self._forget_regions()
             self._restart_release()
 
     def decision(self) -> tuple[State, tuple[Cause, ...]]:
@@ -244,34 +265,37 @@ class Supervisor:
     def _let_go(self, condition: Callable[[_Held], bool]) -> None:
         self._held = {code: held for code, held in self._held.items() if not condition(held)}
 
-    def _hold(self) -> dict[str, Cause]:
+    def _hold(self) -> dict[Key, Cause]:
         """Hold every cause that is true now; called before and after each change. Returns them."""
         now_ns = self.clock.now_ns()
         true = {
-            cause.code: cause for cause in (*self._phase_causes(now_ns), *self._frame_causes())
+            (cause.code, cause.state): cause
+            for cause in (*self._phase_causes(now_ns), *self._frame_causes())
         }
-        for code, cause in true.items():
+        for key, cause in true.items():
             # INITIALIZING ends with its cause: by then a scored frame has said something better.
             if cause.state != State.INITIALIZING:
-                self._held[code] = _Held(cause, now_ns)
+                self._held[key] = _Held(cause, now_ns)
         return true
 
     def _decide(self) -> tuple[State, tuple[Cause, ...], bool]:
         true = self._hold()
         now_ns = self.clock.now_ns()
         self._let_go(lambda held: self._is_over(held, now_ns) and not self._is_latched(held))
-        causes = [held.cause for held in self._held.values()]
+        causes = [
+            held.cause
+            for held in self._held.values()
+            if not any(_outdoes(other.cause, held.cause) for other in self._held.values())
+        ]
         causes += [cause for cause in true.values() if cause.state == State.INITIALIZING]
         causes.sort(key=lambda cause: -cause.state)
         state = max((cause.state for cause in causes), default=State.NOMINAL)
-        past = (held for code, held in self._held.items() if code not in true)
+        past = (held for key, held in self._held.items() if key not in true)
         return state, tuple(causes), any(self._is_latched(held) for held in past)
 
     def _leading(self) -> tuple[str, Cusum] | None:
         """Return channel and rule nearest to, or furthest beyond, its threshold."""
-        return max(
-            self._rules, key=lambda rule: rule[1].evidence / rule[1].threshold, default=None
-        )
+        return max(self._rules, key=lambda rule: reached(rule[1]), default=None)
 
     def _frame_causes(self) -> Iterator[Cause]:
         if self._engine_fault is not None:
@@ -284,23 +308,13 @@ class Supervisor:
                 'too_slow',
                 f'the result took {self._late_ms:.0f} ms, allowed are {self.config.max_age_ms:g}',
             )
-        leading = self._leading()
-        if leading is not None and leading[1].alarming:
-            name, cusum = leading
-            yield Cause(
-                State.ALERT,
-                'unknown_view',
-                f'the view is not what the network knows: evidence {cusum.evidence:.1f} '
-                f'reached the alarm threshold {cusum.threshold:.1f}{_of(name)}',
-            )
-        region = self._streaks.longest(self.config.trigger_frames)
-        if region is not None:
-            yield Cause(
-                State.CAUTION,
-                'unknown_region',
-                f'an unknown region of {region.width:.0f}x{region.height:.0f} pixels at '
-                f'({region.x:.0f}, {region.y:.0f})',
-            )
+        yield from alarm_causes(self._channels, self._rules)
+        frames = self.config.trigger_frames
+        strict, sensitive = self._strict.largest(frames), self._sensitive.largest(frames)
+        if strict is not None and self._two_points:
+            yield region_cause(State.ALERT, strict)
+        elif sensitive is not None:
+            yield region_cause(State.CAUTION, sensitive)
 
     def _phase_causes(self, now_ns: int) -> Iterator[Cause]:
         config = self.config
@@ -331,6 +345,6 @@ class Supervisor:
                 yield Cause(State.FAULT, 'too_slow', text)
 
 
-def _of(channel: str) -> str:
-    """Name a channel in a sentence; the one that every bundle has goes without saying."""
-    return '' if channel == DEFAULT_CHANNEL else f' of the channel {channel}'
+def _outdoes(first: Cause, second: Cause) -> bool:
+    """Return whether `first` says the same as `second`, but more severe."""
+    return first.code == second.code and first.state > second.state

@@ -28,8 +28,10 @@ MANIFEST = json.loads(
 VALIDATOR = Draft202012Validator(SCHEMA)
 RELATIONS = re.compile(
     r'which no earlier network gives|a second time| needs \w+ as |must be a multiple of 4'
-    r'|must be ascending|must not name a map twice|is another map elsewhere'
-    r'|does not name every label|must have one number for each channel|which has \d'
+    r'|must be ascending|must not name a (?:map|statistic) twice|is another map elsewhere'
+    r'|does not name every label|must have one number for each of|which has \d'
+    r'|must both be objects or both be null|must not be empty where fusion is null'
+    r'|must be an object where there are regions|must not be above threshold'
 )
 """Sentences of the checks that the schema leaves to the reader."""
 

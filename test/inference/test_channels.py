@@ -83,7 +83,7 @@ def test_the_self_test_names_the_channel_that_deviates(two: ModelBundle) -> None
     wrong = replace(two, selftest=(normal, replace(anomaly, statistics=statistics)))
     with (
         Runner(wrong) as runner,
-        pytest.raises(SelfTestError, match=r'anomaly\.png scores \S+ in the channel density on'),
+        pytest.raises(SelfTestError, match=r'anomaly\.png scores \S+ for density on'),
     ):
         runner.self_test()
 

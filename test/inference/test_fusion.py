@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from ros2_ood_monitor.bundle.manifest import FusedMap, Fusion
 from ros2_ood_monitor.inference.fusion import (
     conformal_score,
-    find_regions,
     frame_score,
     frame_statistic,
     fused_logits,
@@ -18,6 +17,7 @@ from ros2_ood_monitor.inference.fusion import (
     single_maps,
     tail_scale,
 )
+from ros2_ood_monitor.inference.regions import find_regions
 
 FUSION = Fusion(
     (

@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections
 import json
 import math
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -34,17 +35,23 @@ ALARM = Alarm(drift=1.0, threshold=5.0)
 OTHER_ALARM = Alarm(drift=0.5, threshold=8.0)
 ONE = {'object': some_channel(ALARM, RATE)}
 TWO = {**ONE, 'density': some_channel(OTHER_ALARM, RATE)}
+IMAGE = replace(some_channel(ALARM, RATE), cause='unusual_image', regions=None)
 REGION = Region(10, 20, 30, 40, 900, 0.9, 0.7)
 
 
 def detection(
-    score: float = 0.3, regions: tuple[Region, ...] = (), density: float = 0.0
+    score: float = 0.3,
+    regions: tuple[Region, ...] = (),
+    density: float = 0.0,
+    image: float = 0.0,
+    sensitive: tuple[Region, ...] | None = None,
 ) -> Detection:
     return Detection(
         np.zeros((1, 1), np.uint8),
         np.zeros((1, 1), np.float32),
-        channel_scores(score, density=density),
+        channel_scores(score, density=density, image=image),
         regions,
+        sensitive,
     )
 
 
@@ -72,14 +79,14 @@ class Rig:
         self.supervisor.received(self.clock.now_ns())
         return self.clock.now_ns()
 
-    def frame(self, score=0.3, regions=(), takes=0.01, density=0.0) -> State:
+    def frame(self, score=0.3, regions=(), takes=0.01, **others) -> State:
         """Let the next period pass, then an image arrive and be scored."""
         self.wait(1 / RATE - takes)
         arrived = self.arrive()
         self.wait(takes)
         self.frames += 1
         self.supervisor.accepted(
-            detection(score, regions, density), Header(Stamp(self.frames, 0), 'camera'), arrived
+            detection(score, regions, **others), Header(Stamp(self.frames, 0), 'camera'), arrived
         )
         return self.state
 
@@ -285,20 +292,85 @@ def test_the_rule_is_the_one_that_manifest_and_schema_state():
     raise AssertionError('no alarm in 200 frames')
 
 
+ELSEWHERE = Region(300, 200, 30, 40, 900, 0.9, 0.7)
+
+
 def test_a_lasting_region_is_a_caution_and_a_flicker_is_not():
-    rig = Rig(trigger_frames=3, release_frames=2, release_s=0.0).ready()
-    elsewhere = Region(300, 200, 30, 40, 900, 0.9, 0.7)
-    assert [rig.frame(regions=(one,)) for one in (REGION, elsewhere, REGION, elsewhere)] == [
-        State.NOMINAL
-    ] * 4
+    rig = Rig(trigger_frames=3, trigger_window=3, release_frames=2, release_s=0.0).ready()
+    for one in (REGION, ELSEWHERE, REGION, ELSEWHERE):
+        assert rig.frame(regions=(one,)) == State.NOMINAL
     moved = Region(35, 30, 30, 40, 900, 0.9, 0.7)
-    assert [rig.frame(regions=(elsewhere, one)) for one in (REGION, moved)] == [
-        State.NOMINAL,
-        State.CAUTION,
-    ]
+    assert rig.frame(regions=(ELSEWHERE, REGION)) == State.NOMINAL
+    assert rig.frame(regions=(ELSEWHERE, moved)) == State.CAUTION
     assert '(300, 200)' in rig.supervisor.tick().message
     assert not rig.state.unsafe
     assert [rig.frame(), rig.frame()] == [State.CAUTION, State.NOMINAL]
+
+
+def test_a_region_in_every_second_frame_persists():
+    rig = Rig(trigger_frames=3, trigger_window=5).ready()
+    states = [rig.frame(regions=(REGION,) * (frame % 2 == 0)) for frame in range(6)]
+    assert states == [State.NOMINAL] * 4 + [State.CAUTION] * 2
+
+
+def test_regions_that_are_seldom_seen_do_not_persist():
+    rig = Rig(trigger_frames=3, trigger_window=5).ready()
+    for frame in range(30):
+        assert rig.frame(regions=(REGION,) * (frame % 3 == 0)) == State.NOMINAL
+
+
+def test_two_operating_points_are_caution_and_alert():
+    rig = Rig(trigger_frames=2, release_frames=1, release_s=0.0).ready()
+    for _ in range(2):
+        rig.frame(sensitive=(REGION,))
+    assert rig.state == State.CAUTION
+    for _ in range(2):
+        rig.frame(regions=(REGION,), sensitive=(REGION,))
+    assert rig.state == State.ALERT
+    assert rig.codes == ['unknown_region']
+
+
+def test_a_latched_region_stays_an_alert_while_only_the_mild_one_is_left():
+    rig = Rig(trigger_frames=1, release_frames=1, release_s=0.0, latch=True).ready()
+    rig.frame(regions=(REGION,), sensitive=(REGION,))
+    for _ in range(9):
+        rig.frame(sensitive=(REGION,))
+    assert rig.state == State.ALERT
+    assert rig.codes == ['unknown_region']
+
+
+def test_an_unusual_image_is_an_alert_of_its_own():
+    rig = Rig({**ONE, 'image': IMAGE}).ready()
+    for _ in range(6):
+        rig.frame(image=4.0)
+    assert rig.state == State.ALERT
+    assert rig.codes == ['unusual_image']
+    assert 'unlike those of the calibration' in rig.supervisor.tick().message
+
+
+def test_no_region_on_an_unusual_image_releases_nothing():
+    rig = Rig({**ONE, 'image': IMAGE}, trigger_frames=1, release_frames=2, release_s=0.0).ready()
+    for _ in range(6):
+        rig.frame(image=4.0, regions=(REGION,))
+    assert rig.codes == ['unusual_image', 'unknown_region']
+    for _ in range(9):
+        rig.frame(image=4.0)
+    assert rig.codes == ['unusual_image', 'unknown_region']
+    for _ in range(40):
+        rig.frame()
+    assert rig.state == State.NOMINAL
+
+
+def test_each_rule_of_a_channel_raises_the_alarm_alone():
+    slow, fast = Alarm(drift=0.2, threshold=6.0), Alarm(drift=2.0, threshold=3.0)
+    both = {'object': replace(ONE['object'], alarms=(slow, fast))}
+    rig = Rig(both).ready()
+    fired = [rig.frame(score=4.0) for _ in range(3)]
+    assert fired[-1] == State.ALERT  # the fast one
+    rig = Rig(both).ready()
+    states = [rig.frame(score=1.0) for _ in range(20)]
+    assert states[6] == State.NOMINAL
+    assert states[-1] == State.ALERT  # the slow one
 
 
 def test_the_most_severe_cause_wins_and_all_are_listed():
