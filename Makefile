@@ -30,7 +30,7 @@ demo: install  ## train a small monitor, then watch it catch anomalies (about 8 
 	$(BIN)/ood-monitor demo
 
 test: lint  ## lint, every test that this machine can run, and branch coverage (under 10 minutes)
-	$(PYTEST) $(PARALLEL) --cov --cov-report=
+	$(PYTEST) $(PARALLEL) --cov --cov-report=term:skip-covered
 
 unit: install  ## the quick tests only (a minute on two cores)
 	$(PYTEST) $(PARALLEL) -m 'not slow and not alone'
