@@ -56,12 +56,14 @@ class Victim:
 def _gradient_sign(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     segment = channels_first(victim.experiment.watched)
     epsilon, steps, target = _take(settings, epsilon=8.0, steps=1, target=None)
-    wanted = None if target is None else _class_index(victim, target)
+    names = list(victim.experiment.class_names)
+    if target is not None and target not in names:
+        raise ConfigError(f'an attack aims at {target!r}, but the classes are {", ".join(names)}')
 
     def attack(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        if wanted is None:
+        if target is None:
             return iterative_fgsm(segment, images, labels, epsilon, steps)
-        everywhere = torch.full_like(labels, wanted)
+        everywhere = torch.full_like(labels, names.index(target))
         return iterative_fgsm(segment, images, everywhere, epsilon, steps, targeted=True)
 
     return attack
@@ -173,13 +175,6 @@ def _learnt(victim: Victim, kind: str, settings: Mapping[str, Any]) -> tuple[Ent
     }
     entry = Entry(victim.folder, victim.name, properties, variants=True)
     return entry, victim.folder / f'{entry.name}.safetensors'
-
-
-def _class_index(victim: Victim, name: str) -> int:
-    names = list(victim.experiment.class_names)
-    if name not in names:
-        raise ConfigError(f'an attack aims at {name!r}, but the classes are {", ".join(names)}')
-    return names.index(name)
 
 
 def _take(settings: Mapping[str, Any], **defaults: Any) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,8 +17,6 @@ from offline_training.compare.experiment import Experiment
 from offline_training.compare.fitting import Fitted
 from offline_training.compare.source import Source
 from offline_training.compare.stored_scores import NETWORK
-from offline_training.detectors.base import Detector
-from offline_training.watched.base import Watched
 from ros2_ood_monitor.bundle.store import Entry
 
 FRAMES = 12
@@ -41,7 +40,9 @@ def measure_cost(
     digests = {NETWORK: ''}
     for name, each in fitted.items():
         if each.detector is not None:
-            work[name], digests[name] = _scoring(each.detector, watched), each.digest
+            own = each.detector
+            work[name] = partial(own.score_map if own.has_map else own.score_frame, watched)
+            digests[name] = each.digest
     machine = {'device': _device(watched.device), 'threads': torch.get_num_threads()}
     entries = {
         name: Entry(
@@ -58,18 +59,13 @@ def measure_cost(
         # In turn, so that a machine that slows down slows down all of them.
         for name in missing:
             times[name].append(_milliseconds(work[name], images))
-    for name, own in times.items():
-        entries[name].record(statistics.median(own[WARM_UP:]))
+    for name, taken in times.items():
+        entries[name].record(statistics.median(taken[WARM_UP:]))
     return {name: entry.value() for name, entry in entries.items()}
 
 
 def _device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
-
-
-def _scoring(detector: Detector, watched: Watched) -> Callable[[Tensor], object]:
-    score = detector.score_map if detector.has_map else detector.score_frame
-    return lambda images: score(watched, images)
 
 
 def _milliseconds(work: Callable[[Tensor], object], images: Tensor) -> float:

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from offline_training.compare.experiment import Experiment
-from offline_training.compare.report.panels import Panel
+from offline_training.compare.measure_all import Results
+from offline_training.compare.report.html_page import Panel
 from offline_training.compare.results import Measurement
 from offline_training.compare.source import Source, SourceFrame
+from offline_training.compare.sources import Sources
 from offline_training.compare.stored_scores import StoredScores
 from offline_training.compare.truth import Question
 from offline_training.data.base import VOID, labels_at_size
@@ -31,7 +33,25 @@ QUANTILES = (0.02, 0.995)
 """Scores from where to where a map's colours run, over all frames of a set."""
 
 
-def disturbed_panels(
+def all_panels(
+    experiment: Experiment,
+    sources: Sources,
+    questions: Sequence[Question],
+    results: Results,
+    stored: StoredScores,
+) -> list[Panel]:
+    """Return the images of the report: disturbed frames, then the best and worst of every set."""
+    panels = _disturbed_panels(experiment, sources.normal, sources.disturbed)
+    by_name = {source.name: source for source in sources.scored}
+    for question in questions:
+        # Errors without void would show the same frames once more.
+        if question.level == 'pixel' and not question.name.endswith('_no_void'):
+            source = by_name[question.source]
+            panels += _extreme_panels(experiment, source, question, results[question.name], stored)
+    return panels
+
+
+def _disturbed_panels(
     experiment: Experiment, normal: Source, disturbed: Sequence[Source]
 ) -> list[Panel]:
     """Show one frame under every perturbation and attack, with what the network makes of it."""
@@ -61,7 +81,7 @@ def disturbed_panels(
     return panels
 
 
-def extreme_panels(
+def _extreme_panels(
     experiment: Experiment,
     source: Source,
     question: Question,
@@ -100,8 +120,7 @@ def extreme_panels(
                 ('truth', _truth(labels_at_size(question.truth[index], size))),
                 ('segmentation', _colors(experiment, labels_at_size(predictions[index], size))),
             ]
-            for name, maps in shown.items():
-                images.append((name, _heat(maps, index, size)))
+            images += [(name, _heat(maps, index, size)) for name, maps in shown.items()]
             panels.append(
                 Panel(
                     f'{question.name}: {kind}',

@@ -21,7 +21,6 @@ from offline_training.data.base import VOID, labels_at_size
 from offline_training.detectors.base import Detector, top_mean
 from offline_training.measures.segmentation import ConfusionMatrix
 from offline_training.watched.base import Watched
-from ros2_ood_monitor.bundle.store import Entry
 
 
 class RememberingWatched(Watched):
@@ -66,7 +65,12 @@ def score_source(
     missing = {name: each for name, each in detectors.items() if reasons[name] is not None}
     if not missing and reasons[NETWORK] is None:
         return
-    _say_why(source, entries, reasons, bars)
+    again = defaultdict(list)
+    for name, reason in reasons.items():
+        if reason is not None and entries[name].note.exists():
+            again[reason].append(name)
+    for reason, names in again.items():
+        bars.console.print(f'scoring {source.name} again with {", ".join(names)}: {reason}')
     stored.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.scoring-', dir=stored.folder) as folder:
         arrays = _Arrays(Path(folder), source.count)
@@ -97,20 +101,6 @@ def score_source(
         for name, value in [(NETWORK, facts.report()), *frame_scores.items()]:
             path = stored.array_path(source, name)
             entries[name].record(value, [path] if arrays.move(name, path) else [])
-
-
-def _say_why(
-    source: Source,
-    entries: Mapping[str, Entry],
-    reasons: Mapping[str, str | None],
-    bars: Progress,
-) -> None:
-    again = defaultdict(list)
-    for name, reason in reasons.items():
-        if reason is not None and entries[name].note.exists():
-            again[reason].append(name)
-    for reason, names in again.items():
-        bars.console.print(f'scoring {source.name} again with {", ".join(names)}: {reason}')
 
 
 class _Arrays:
@@ -176,22 +166,15 @@ def _scores(
     detector: Detector, watched: Watched, images: Tensor, stride: int | None
 ) -> tuple[Tensor, Tensor | None]:
     """Return the frame score () and, with a stride and if there is one, the map (H / s, W / s)."""
-    if not detector.has_map:
-        return detector.score_frame(watched, images)[0].float().cpu(), None
     own_frame_score = detector.has_frame_score
-    if own_frame_score and stride is None:
+    if not detector.has_map or (own_frame_score and stride is None):
         return detector.score_frame(watched, images)[0].float().cpu(), None
     score_map = detector.score_map(watched, images).detach()
     frame = detector.score_frame(watched, images) if own_frame_score else top_mean(score_map)
     if stride is None:
         return frame[0].float().cpu(), None
     rows, columns = (side // stride for side in images.shape[1:3])
-    return frame[0].float().cpu(), _resized(score_map, rows, columns)
-
-
-def _resized(score_map: Tensor, rows: int, columns: int) -> Tensor:
-    if score_map.shape[1] > rows:
-        score_map = F.interpolate(score_map[:, None], (rows, columns), mode='area')[:, 0]
-    elif score_map.shape[1] < rows:
-        score_map = F.interpolate(score_map[:, None], (rows, columns), mode='bilinear')[:, 0]
-    return score_map[0].float().cpu()
+    if score_map.shape[1] != rows:
+        mode = 'area' if score_map.shape[1] > rows else 'bilinear'
+        score_map = F.interpolate(score_map[:, None], (rows, columns), mode=mode)[:, 0]
+    return frame[0].float().cpu(), score_map[0].float().cpu()

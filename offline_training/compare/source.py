@@ -45,18 +45,14 @@ class Source:
 
     def frames(self) -> Frames:
         """Return the frames with labels at network size, decoded on demand."""
-        return Frames.of(_Labelled(self))
-
-
-@dataclass(frozen=True, eq=False)
-class _Labelled:
-    source: Source
+        return Frames.of(self)
 
     def __len__(self) -> int:
-        return self.source.count
+        return self.count
 
     def __getitem__(self, index: int) -> SegmentationSample:
-        frame = self.source.read(index)
+        """Read a frame whose labels are known, both at network size."""
+        frame = self.read(index)
         assert frame.labels is not None
         labels = labels_at_size(frame.labels, frame.image.shape[:2])
         return SegmentationSample(frame.image, labels, frame.name)

@@ -90,8 +90,14 @@ def pixel_questions(
 
     def errors(index: int, void_counts: bool) -> UInt8Array:
         frame = source.read(index)
-        guess = labels_at_size(read_predictions()[index], _labels(frame).shape)
-        return _errors(frame, guess, void_counts)
+        labels = _labels(frame)
+        guess = labels_at_size(read_predictions()[index], labels.shape)
+        # No answer is right on an unknown object, nor, if it counts, on void.
+        truth = ((labels != guess) | (labels == VOID)).astype(np.uint8)
+        if not void_counts:
+            known = True if frame.unknown is None else frame.unknown != 1
+            truth[(labels == VOID) & known] = VOID
+        return truth
 
     shared = LabelImages(source.count, classes)
     for suffix, void in (('errors', 'void is an error'), ('errors_no_void', 'void ignored')):
@@ -129,14 +135,3 @@ def _unknown(frame: SourceFrame) -> UInt8Array:
 def _labels(frame: SourceFrame) -> UInt8Array:
     assert frame.labels is not None
     return frame.labels
-
-
-def _errors(frame: SourceFrame, guess: UInt8Array, void_counts: bool) -> UInt8Array:
-    """Return 1 where the network is wrong or cannot be right, 0 where right."""
-    labels = _labels(frame)
-    # No answer is right on an unknown object, nor, if it counts, on void.
-    truth = ((labels != guess) | (labels == VOID)).astype(np.uint8)
-    if not void_counts:
-        known = True if frame.unknown is None else frame.unknown != 1
-        truth[(labels == VOID) & known] = VOID
-    return truth

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support.html_tree import Tree, inside, with_class
 
 from offline_training.compare.report.figures import cost_chart, histogram_chart, pareto
-from offline_training.compare.report.html_page import report_html, write_report
+from offline_training.compare.report.html_page import Panel, report_html
 from offline_training.compare.report.markdown import table_markdown, table_text
-from offline_training.compare.report.panels import Panel
 from offline_training.compare.report.standings import COLOURED, Standings, best_of
 from offline_training.compare.results import Comparison, Curves, Histogram
+from offline_training.learning.store import write_text
 
 HOSTILE = '<img src=x onerror="alert(1)">&\'|`*'
 DETECTORS = [f'detector_{letter}' for letter in 'abcdefghi']
@@ -421,7 +421,7 @@ def test_images_are_embedded_in_their_colours_and_shrunk(table, curves):
 
 def test_the_report_is_written_with_its_folder(table, curves, panels, tmp_path):
     path = tmp_path / 'new' / 'report.html'
-    write_report(path, typed(table), {}, panels)
+    write_text(path, report_html(typed(table), {}, panels))
     assert path.read_text(encoding='utf-8') == page(table, {}, panels)
     assert [one.name for one in path.parent.iterdir()] == ['report.html']
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from typing import Literal
 
-from offline_training.compare.report.heat import heat_table
-from offline_training.compare.report.panels import Panel
 from offline_training.compare.report.standings import Standings, group_title
 from offline_training.compare.report.views import (
     CLOSE,
     cost_charts,
     flipped_sets,
+    heat_table,
     set_card,
     winners,
 )
 from offline_training.compare.results import Comparison, Curves
-from offline_training.learning.store import write_text
 from ros2_ood_monitor.pages.builder import Page, Section, render
+from ros2_ood_monitor.pages.images import ImageRow
 from ros2_ood_monitor.pages.numbers import three_digits
 
 PANELS = {
@@ -31,21 +31,12 @@ PANELS = {
 }
 
 
-def write_report(
-    path: Path,
-    comparison: Comparison,
-    curves: Mapping[str, Mapping[str, Curves]],
-    panels: Sequence[Panel],
-) -> None:
-    """Write the report to `path`, atomically.
+@dataclass(frozen=True, eq=False)
+class Panel(ImageRow):
+    """A frame with its truth and maps, or a frame and its attacks."""
 
-    Args:
-        path: the HTML file.
-        comparison: all results.
-        curves: what is drawn, by set and detector.
-        panels: rows of images, in the order they are shown.
-    """
-    write_text(path, report_html(comparison, curves, panels))
+    kind: Literal['attacks', 'best', 'worst']
+    """The section it stands in."""
 
 
 def report_html(
@@ -53,7 +44,13 @@ def report_html(
     curves: Mapping[str, Mapping[str, Curves]],
     panels: Sequence[Panel],
 ) -> str:
-    """Return the page that `write_report` writes."""
+    """Return the report as one page.
+
+    Args:
+        comparison: all results.
+        curves: what is drawn, by set and detector.
+        panels: rows of images, in the order they are shown.
+    """
     standings = Standings(comparison)
     network = comparison.network
     sets = list(chain.from_iterable(standings.groups.values()))

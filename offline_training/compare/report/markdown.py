@@ -16,7 +16,7 @@ from offline_training.compare.report.standings import (
     group_title,
     headline,
 )
-from offline_training.compare.results import Comparison, SetFacts
+from offline_training.compare.results import Comparison
 from ros2_ood_monitor.pages.numbers import percent, three_digits
 
 
@@ -30,7 +30,8 @@ def table_markdown(comparison: Comparison) -> str:
             f'## {_plain(group_title(group))}',
             '\n'.join(
                 f'- **{_plain(one.name)}**: {_plain(one.title)}. {_plain(one.protocol)}. '
-                f'{_frames(one)}.'
+                f'{one.frames} frames'
+                + (f' and {one.normal_frames} normal ones.' if one.normal_frames else '.')
                 for one in sets
             ),
             f'{labels}, in percent; bold is the best of its kind in a column.',
@@ -61,11 +62,6 @@ def _facts(comparison: Comparison) -> str:
         f'{three_digits(network.ms)} ms per frame alone on {network.device}. '
         f'Made {comparison.created} with version {comparison.version}.'
     )
-
-
-def _frames(one: SetFacts) -> str:
-    normal = f' and {one.normal_frames} normal ones' if one.normal_frames else ''
-    return f'{one.frames} frames{normal}'
 
 
 def _group_table(standings: Standings, group: str, sets: Sets) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from offline_training.compare.report.figures import (
     cost_chart,
@@ -14,14 +14,18 @@ from offline_training.compare.report.figures import (
 )
 from offline_training.compare.report.standings import (
     MEASURES,
+    Sets,
     Standings,
     best_of,
     group_title,
     headline,
 )
-from offline_training.compare.results import Curves, DetectorFacts, Interval, SetFacts
+from offline_training.compare.results import Curves, DetectorFacts, SetFacts
 from ros2_ood_monitor.pages.charts import Chart
+from ros2_ood_monitor.pages.heat_table import Heat, HeatColumn, HeatTable
+from ros2_ood_monitor.pages.numbers import percent, three_digits
 
+WARNING = 'looks sign-flipped'
 CLOSE = 0.02
 """A cheaper detector is worth naming when its mean AUROC is at most this much lower."""
 KINDS = {'errors': ('correct', 'wrong or unknown')}
@@ -45,58 +49,59 @@ class Rated(NamedTuple):
     auroc: float | None
 
 
-class Winner(NamedTuple):
-    """The best detector of a group, and a clearly cheaper one that is nearly as good."""
-
-    heading: str
-    sets: int
-    best: Rated
-    cheaper: Rated | None
-
-
-class Cell(NamedTuple):
-    """A measure in 0..1."""
-
-    value: float | None
-    interval: Interval | None = None
-    best: bool = False
-
-
-class MeasureTable(NamedTuple):
-    """Detectors of a set, best AUROC first."""
-
-    columns: Mapping[str, Mapping[str, Cell]]
-    """By label and detector."""
-    flipped: Mapping[str, bool]
-    """By detector; in the order of the rows."""
-
-
-class NamedChart(NamedTuple):
-    """A chart of one detector and the measure that stands beside its name."""
-
-    name: str
-    value: float | None
-    chart: Chart
+def heat_table(standings: Standings) -> HeatTable:
+    """Return all detectors on all sets, coloured; AUROC, AP or FPR95 can be chosen."""
+    measured = {detector for detector, _ in standings.results}
+    names = sorted(
+        (name for name in standings.detectors if name in measured),
+        key=lambda name: _overall(standings, name),
+    )
+    flipped = standings.flipped()
+    groups = {}
+    for group, sets in standings.groups.items():
+        columns = [
+            HeatColumn(
+                one.name,
+                one.title,
+                _cells(standings, names, [one]),
+                {name: WARNING for name, set_name in flipped if set_name == one.name},
+            )
+            for one in sets
+        ]
+        if len(sets) > 1:
+            columns.insert(0, HeatColumn('mean', '', _cells(standings, names, sets)))
+        groups[group_title(group)] = columns
+    notes = {name: three_digits(standings.detectors[name].ms) for name in names}
+    return HeatTable('show', ('AUROC', 'AP', 'FPR95'), 'Detector', 'ms', notes, groups)
 
 
-class SetCard(NamedTuple):
-    """Everything about one set."""
-
-    anchor: str
-    facts: SetFacts
-    kinds: tuple[str, str]
-    """What is normal here, and what an anomaly."""
-    curves: Mapping[str, Chart]
-    """By name and unit."""
-    hues: Mapping[str, int]
-    short: MeasureTable
-    histograms: Sequence[NamedChart]
-    reliability: Sequence[NamedChart]
-    full: MeasureTable
+def _overall(standings: Standings, name: str) -> tuple[int, float]:
+    """Order by the mean of the group means; those that lack a group follow."""
+    means = [standings.mean(name, sets, 'auroc') for sets in standings.groups.values()]
+    known = [mean for mean in means if mean is not None]
+    return len(means) - len(known), -sum(known) / max(len(known), 1)
 
 
-def winners(standings: Standings) -> list[Winner]:
-    """Return a winner per group that has one."""
+def _cells(standings: Standings, names: Sequence[str], sets: Sets) -> dict[str, list[Heat | None]]:
+    cells: dict[str, list[Heat | None]] = {name: [] for name in names}
+    for key in headline(sets[0].group):
+        values = {name: standings.mean(name, sets, key) for name in names}
+        best = best_of(values, key)
+        for name, value in values.items():
+            cells[name].append(None if value is None else _heat(key, value, name in best))
+    return cells
+
+
+def _heat(key: str, value: float, best: bool) -> Heat:
+    """Return a coloured value; AUROC is spread at the upper end."""
+    if key == 'auroc':
+        strength = 100 * abs(2 * value - 1) ** 1.7
+        return Heat(percent(value), strength, best, low=value < 0.5)
+    return Heat(percent(value), 100 * (1 - value if key.startswith('fpr95') else value), best)
+
+
+def winners(standings: Standings) -> list[dict[str, Any]]:
+    """Return the best detector of every group and, if nearly as good, a clearly cheaper one."""
     found = []
     for group, sets in standings.groups.items():
         rated = [
@@ -105,7 +110,14 @@ def winners(standings: Standings) -> list[Winner]:
         ]
         if rated:
             cheaper = _cheaper(rated[0], rated[1:])
-            found.append(Winner(group_title(group), len(sets), rated[0], cheaper))
+            found.append(
+                {
+                    'heading': group_title(group),
+                    'sets': len(sets),
+                    'best': rated[0],
+                    'cheaper': cheaper,
+                }
+            )
     return found
 
 
@@ -142,8 +154,12 @@ def set_card(
     anchor: str,
     curves: Mapping[str, Curves],
     hues: Mapping[str, int],
-) -> SetCard:
-    """Return curves, the best detectors, histograms, reliability and all measures of a set."""
+) -> dict[str, Any]:
+    """Return curves, the best detectors, histograms, reliability and all measures of a set.
+
+    `kinds` are the names of normal and anomalous samples, `short` and `full` the tables of the
+    coloured and of all detectors, best AUROC first.
+    """
     order = standings.ranked([facts])
     kinds = KINDS.get(facts.group, ('normal', 'anomalous'))
     shown = dict(hues)
@@ -160,29 +176,29 @@ def set_card(
         'ROC, AUROC in %': roc_chart(drawn, areas, own),
         'PR, AP in %': pr_chart(drawn, precisions, own),
     }
-    return SetCard(
-        anchor,
-        facts,
-        kinds,
-        charts if drawn else {},
-        shown,
-        _measures(standings, facts, top, headline(facts.group), ()),
-        [
-            NamedChart(name, areas[name], histogram_chart(one.histogram))
+    return {
+        'anchor': anchor,
+        'facts': facts,
+        'kinds': kinds,
+        'curves': charts if drawn else {},
+        'hues': shown,
+        'short': _measures(standings, facts, top, headline(facts.group), ()),
+        'histograms': [
+            {'name': name, 'value': areas[name], 'chart': histogram_chart(one.histogram)}
             for name, one in drawn.items()
             if name in top
         ],
-        [
-            NamedChart(
-                name,
-                (standings.results[name, facts.name].calibration or {}).get('ece'),
-                reliability_chart(one.reliability),
-            )
+        'reliability': [
+            {
+                'name': name,
+                'value': (standings.results[name, facts.name].calibration or {}).get('ece'),
+                'chart': reliability_chart(one.reliability),
+            }
             for name, one in drawn.items()
             if one.reliability
         ],
-        _measures(standings, facts, order, MEASURES, EXTRAS),
-    )
+        'full': _measures(standings, facts, order, MEASURES, EXTRAS),
+    }
 
 
 def _measures(
@@ -191,8 +207,12 @@ def _measures(
     names: Sequence[str],
     keys: Iterable[str],
     extras: Iterable[str],
-) -> MeasureTable:
-    """Return measures of some detectors of a set, the best of all bold; empty columns drop."""
+) -> dict[str, Any]:
+    """Return measures of some detectors of a set, the best of all bold; empty columns drop.
+
+    `columns` are cells by label and detector, `flipped` tells of every row whether its score looks
+    sign-flipped.
+    """
     results = {name: standings.results[name, facts.name] for name in names}
     columns = {}
     for key in keys:
@@ -200,22 +220,27 @@ def _measures(
             {name: standings.measure(name, facts, key) for name in standings.detectors}, key
         )
         columns[MEASURES[key][0]] = {
-            name: Cell(one.measures.get(key), one.intervals.get(key), name in best)
+            name: {
+                'value': one.measures.get(key),
+                'interval': one.intervals.get(key),
+                'best': name in best,
+            }
             for name, one in results.items()
         }
     for key in extras:
         part, label = EXTRAS[key]
         columns[label] = {
-            name: Cell((getattr(one, part) or {}).get(key)) for name, one in results.items()
+            name: {'value': (getattr(one, part) or {}).get(key), 'interval': None, 'best': False}
+            for name, one in results.items()
         }
-    return MeasureTable(
-        {
+    return {
+        'columns': {
             label: cells
             for label, cells in columns.items()
-            if any(cell.value is not None for cell in cells.values())
+            if any(cell['value'] is not None for cell in cells.values())
         },
-        {name: one.flipped for name, one in results.items()},
-    )
+        'flipped': {name: one.flipped for name, one in results.items()},
+    }
 
 
 def flipped_sets(standings: Standings) -> dict[str, list[str]]:
