@@ -113,6 +113,19 @@ PERTURBATIONS: dict[str, Perturbation] = {
     ),
 }
 
+SEEN_IN_TRAINING = frozenset(
+    {
+        'shot_noise',
+        'defocus_blur',
+        'motion_blur',
+        'night',
+        'rain',
+        'soiling',
+        'dead_pixels',
+    }
+)
+"""The kinds that a trained part may have seen; figures count the others apart."""
+
 
 def perturb(name: str, image: UInt8Array, severity: float, seed: int) -> UInt8Array:
     """Return a perturbed copy of an image uint8 RGB (H, W, 3); the same seed, the same result.

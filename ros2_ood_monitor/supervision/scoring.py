@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage
-from ros2_ood_monitor.inference.runner import Runner
 from ros2_ood_monitor.supervision.input_check import InputCheck, InputFault
 from ros2_ood_monitor.supervision.state_machine import Supervisor
 
@@ -21,8 +20,16 @@ class Arrival(NamedTuple):
     stamp_clock_ns: int
 
 
+class Scorer(Protocol):
+    """Scores a frame; a `Runner` is one."""
+
+    def infer(self, frame: Frame) -> Detection:
+        """Return the detection of `frame`; raises RunnerError if it cannot be scored."""
+        ...
+
+
 def score_arrival(
-    arrival: Arrival, check: InputCheck, runner: Runner, supervisor: Supervisor
+    arrival: Arrival, check: InputCheck, runner: Scorer, supervisor: Supervisor
 ) -> tuple[Frame, Detection] | None:
     """Return frame and detection, or None if the image was refused or the result is worthless.
 

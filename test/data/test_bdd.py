@@ -19,12 +19,12 @@ from support.miniature import (
     write_image,
 )
 
-from offline_training import evaluate
 from offline_training.data.base import DataError, anomaly_mask
 from offline_training.data.bdd import BDD100K
 from offline_training.data.bdd_anomaly import BDDAnomaly, main, write_split
 from offline_training.data.cityscapes import Cityscapes
 from offline_training.data.config import DataConfig
+from offline_training.evaluation import segmentation
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.context import open_dataset
 
@@ -185,10 +185,12 @@ def test_unknown_objects_count_as_void_for_the_iou(
 ) -> None:
     # labels 16 and up would be taken for void, for other classes or for a fault
     write_split(anomaly_tree(tmp_path))
-    monkeypatch.setattr(evaluate, 'watched_network', lambda *_: Mock())
-    monkeypatch.setattr(evaluate, 'predict_labels', lambda *_: np.full((192, 256), 12, np.uint8))
+    monkeypatch.setattr(segmentation, 'watched_network', lambda *_: Mock())
+    monkeypatch.setattr(
+        segmentation, 'predict_labels', lambda *_: np.full((192, 256), 12, np.uint8)
+    )
     config = Config(data=DataConfig(dataset='bdd_anomaly', data_dir=str(tmp_path)))
-    report = evaluate.evaluate_segmentation(config, tmp_path, 'test', 'void_ignored')
+    report = segmentation.evaluate_segmentation(config, tmp_path, 'test', 'void_ignored')
     # known pixels: road half of the first, person half of the second, rider third of the third
     rider = np.resize([17, 12, 255], SIZE[1]).tolist().count(12)
     assert report['pixel_accuracy'] == pytest.approx(100 * rider / (SIZE[1] + rider), abs=0.01)

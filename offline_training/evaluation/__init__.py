@@ -1,0 +1,1 @@
+"""The sub-commands of `python -m offline_training.evaluate`, one module each."""

@@ -1,0 +1,1 @@
+"""What a user of a bundle meets: published regions and states, by the code of the robot."""
