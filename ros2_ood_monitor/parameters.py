@@ -184,6 +184,12 @@ _TABLE = (
         live=True,
     ),
     Parameter(
+        'supervision.check_color',
+        True,
+        'An image without any colour is a FAULT, if the network was trained on colour.',
+        live=True,
+    ),
+    Parameter(
         'supervision.trigger_frames',
         3,
         'An unknown region seen in this many of the last trigger_window frames is a CAUTION; one '

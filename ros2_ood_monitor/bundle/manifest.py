@@ -100,7 +100,7 @@ class FrameScore:
 class Statistic:
     """One number about the whole image, higher = more unusual after `sign`, and normal values.
 
-    It is `sign` times element (0, `index`) of the network output `tensor`, float32 (1, K), or,
+    It is `sign` times number `index` of the network output `tensor`, float32 (1, K) or (1,), or,
     where `tensor` is None, `sign` times the frame statistic of the channel `object`: an image that
     is too normal is unusual too.
     """

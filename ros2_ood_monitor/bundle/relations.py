@@ -114,7 +114,8 @@ def check_chain(manifest: Manifest) -> None:
             shape = given[statistic.tensor].shape if statistic.tensor in given else ()
             count = shape[1] if len(shape) == 2 else 1
             what = f'the statistic {statistic.name}'
-            expect(what, statistic.tensor, (1, count), 'float32')
+            # A detector's own frame score is (1,).
+            expect(what, statistic.tensor, (1,) if len(shape) == 1 else (1, count), 'float32')
             if statistic.index >= count:
                 raise JsonError(
                     f'{what} reads number {statistic.index} of {statistic.tensor}, which has '

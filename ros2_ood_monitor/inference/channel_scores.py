@@ -32,7 +32,7 @@ def raw_statistics(
             if each.tensor is None:
                 value = found[DEFAULT_CHANNEL]
             else:
-                value = float(np.asarray(outputs[each.tensor], np.float32)[0, each.index])
+                value = float(np.ravel(np.asarray(outputs[each.tensor]))[each.index])
             found[f'{name}.{each.name}'] = each.sign * value
     for statistic, value in found.items():
         if not np.isfinite(value):

@@ -16,6 +16,9 @@ FROZEN_IMAGES = 3
 EXPOSURE_STRIDE = 8
 """Exposure is measured on every 8th pixel of every 8th row."""
 
+GREY_LEVELS = 3
+"""By so much the colours of a grey image may differ after a conversion."""
+
 
 class InputCheck:
     """The checks that keep state; one per camera and activation, used by one thread."""
@@ -29,12 +32,16 @@ class InputCheck:
         self._identical_since_ns = 0
 
     def check(
-        self, raw: RawImage | RawCompressedImage, received_ns: int, stamp_clock_ns: int
+        self,
+        raw: RawImage | RawCompressedImage,
+        received_ns: int,
+        stamp_clock_ns: int,
+        expects_color: bool = False,
     ) -> UInt8Array:
         """Return the image as uint8 RGB (H, W, 3); raises InputFault if it must not be scored.
 
         `received_ns` is its arrival on the steady clock, `stamp_clock_ns` the same moment on the
-        clock that image stamps are made with.
+        clock that image stamps are made with. With `expects_color` a grey image is a fault.
         """
         # All state is updated even when an earlier check fails, so that one bad image does not
         # make the next good one look bad.
@@ -42,7 +49,11 @@ class InputCheck:
         image = decode_compressed(raw) if isinstance(raw, RawCompressedImage) else check_image(raw)
         frozen_fault = self._frozen_fault(image, received_ns)
         fault = (
-            stamp_fault or self._size_fault(image) or self._exposure_fault(image) or frozen_fault
+            stamp_fault
+            or self._size_fault(image)
+            or self._exposure_fault(image)
+            or (_grey_fault(image) if expects_color and self.config.check_color else None)
+            or frozen_fault
         )
         if fault is not None:
             raise fault
@@ -115,6 +126,21 @@ class InputCheck:
         return InputFault(
             'frozen', f'the camera is frozen: the same image for the last {seconds:.1f} s'
         )
+
+
+def _grey_fault(image: UInt8Array) -> InputFault | None:
+    """Find an image without colour; the noise of a colour camera alone gives it more."""
+    sampled = image[::EXPOSURE_STRIDE, ::EXPOSURE_STRIDE].astype(np.int16)
+    chroma = (sampled.max(axis=2) - sampled.min(axis=2)).ravel()
+    # Not the maximum, because a single dead pixel is coloured.
+    colored = chroma.size - 1 - max(1, chroma.size // 100)
+    if np.partition(chroma, colored)[colored] > GREY_LEVELS:
+        return None
+    return InputFault(
+        'grey',
+        'the image has no colour, but the network was trained on colour; check the camera, or set '
+        'supervision.check_color to false for a grey camera',
+    )
 
 
 def _same(image: UInt8Array, other: UInt8Array) -> bool:

@@ -37,7 +37,7 @@ def score_arrival(
     """
     start = time.perf_counter()
     try:
-        image = check.check(*arrival)
+        image = check.check(*arrival, expects_color=runner.bundle.expects_color)
     except InputFault as fault:
         supervisor.input_fault(fault, arrival.received_ns)
         return None

@@ -14,6 +14,7 @@ from support.fake_cuda import FakeGpu
 from support.tiny_bundle import (
     DENSITY,
     FUSION,
+    IMAGE,
     anomaly_image,
     channel,
     make_tiny_bundle,
@@ -136,3 +137,38 @@ def test_a_network_is_needed_if_a_needed_one_reads_it() -> None:
     assert needed_networks(chain, ['e']) == [chain[0], chain[1], chain[3]]
     assert needed_networks(chain, ['d', 'a']) == [chain[0], chain[2]]
     assert needed_networks(chain, []) == []
+
+
+@pytest.fixture(scope='module')
+def with_image(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    folder = tmp_path_factory.mktemp('image') / 'bundle'
+    return ModelBundle.load(make_tiny_bundle(folder, {'object': channel(), 'image': IMAGE}))
+
+
+@pytest.mark.parametrize('backend', ['openvino', 'onnxruntime'])
+def test_a_channel_of_whole_images_reads_its_statistics(
+    with_image: ModelBundle, backend: str
+) -> None:
+    pytest.importorskip(backend)
+    networks = {name: network.path for name, network in with_image.networks.items()}
+    brightness = reference_outputs(networks, anomaly_image())['brightness'][0, 1]
+    with Runner(with_image, backend) as runner:
+        runner.self_test()
+        detection = runner.infer(Frame(anomaly_image()))
+    assert set(detection.statistics) == {'object', 'image.brightness', 'image.too_normal'}
+    assert detection.statistics['image.brightness'] == pytest.approx(float(brightness), abs=1e-5)
+    assert detection.statistics['image.too_normal'] == -detection.statistics['object']
+    assert list(detection.scores) == ['object', 'image']
+
+
+def test_an_image_too_normal_for_the_objects_is_unusual(with_image: ModelBundle) -> None:
+    flat = np.full_like(normal_image(), 128)
+    with Runner(with_image) as runner:
+        usual, unusual = (runner.infer(Frame(each)) for each in (normal_image(3), flat))
+    assert unusual.scores['object'].score <= usual.scores['object'].score
+    assert unusual.scores['image'].score > 1.0 > usual.scores['image'].score
+
+
+def test_the_image_channel_keeps_its_network_alive(with_image: ModelBundle) -> None:
+    needed = needed_networks(list(with_image.networks.values()), with_image.needed_outputs())
+    assert 'image.onnx' in [network.path.name for network in needed]

@@ -102,6 +102,7 @@ class FakeRunner:
 
 
 BUNDLE: Any = SimpleNamespace(
+    expects_color=True,
     name='test_bundle',
     classes=(SemanticClass('sky', (1, 2, 3)), SemanticClass('road', (4, 5, 6))),
     regions=Regions(0.5, 10),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from ros2_ood_monitor.frame import Header, RawCompressedImage, RawImage, Stamp
+from ros2_ood_monitor.scenes import SceneGenerator
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.input_check import (
     InputCheck,
@@ -15,6 +18,8 @@ from ros2_ood_monitor.supervision.input_check import (
     decode_compressed,
 )
 
+SHARED = Path(os.environ.get('OOD_SHARED', Path(__file__).parents[3] / 'shared'))
+CAMVID = SHARED / 'camvid' / 'val'
 HEIGHT, WIDTH = 48, 64
 PERIOD_NS = 33_000_000
 
@@ -272,3 +277,55 @@ def test_a_recording_is_only_checked_for_order():
     assert camera.send(stamp_ns=10**9) == ''
     assert camera.send(stamp_ns=2 * 10**9) == ''
     assert camera.send(stamp_ns=10**9) == 'stamp_back'
+
+
+def code_of(image: np.ndarray, data: bytes | None = None, **config) -> str:
+    """Return the fault of an image for a network of colour images; '' if there is none."""
+    check = InputCheck(SupervisionConfig(check_stamp_age=False, **config))
+    header = Header(Stamp(1, 0), 'camera')
+    message = raw(image, 'rgb8', 3, header=header)
+    if data is not None:
+        message = compressed(data, 'jpeg')
+    try:
+        check.check(message, 0, 0, expects_color=True)
+    except InputFault as fault:
+        return fault.code
+    return ''
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+
+
+def test_a_colour_camera_that_turned_grey_is_a_fault():
+    assert code_of(scene()) == ''
+    assert code_of(grey(scene())) == 'grey'
+    assert code_of(grey(scene()), check_color=False) == ''
+
+
+@pytest.mark.parametrize('quality', [30, 95])
+def test_a_grey_jpeg_is_found(quality: int):
+    data = cv2.imencode('.jpg', grey(scene()), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    assert code_of(grey(scene()), data) == 'grey'
+
+
+def test_one_coloured_pixel_does_not_hide_a_grey_image():
+    image = grey(scene())
+    image[0, 0] = (255, 0, 0)
+    assert code_of(image) == 'grey'
+
+
+def test_dark_colour_images_are_not_grey():
+    for seed in range(20):
+        frame = SceneGenerator(seed, 256, 192).scene(0).image
+        noise = np.random.default_rng(seed).normal(0, 2, frame.shape)
+        dark = np.clip(frame * 0.1 + 8 + noise, 0, 255).astype(np.uint8)
+        assert code_of(dark) == ''
+
+
+@pytest.mark.skipif(not CAMVID.is_dir(), reason='needs ../shared/camvid')
+def test_no_real_driving_is_grey():
+    for path in sorted(CAMVID.glob('*.webp'))[::10]:
+        image = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+        assert code_of(image) == ''
+        assert code_of(grey(image)) == 'grey'

@@ -34,7 +34,8 @@ class BreakableRunner:
     """Scores every frame 0.2 until `behave` is replaced."""
 
     def __init__(self) -> None:
-        self.bundle = SimpleNamespace(channels={'object': some_channel(Alarm(1.0, 5.0))})
+        channels = {'object': some_channel(Alarm(1.0, 5.0))}
+        self.bundle = SimpleNamespace(channels=channels, expects_color=True)
         self.behave = lambda frame: 0.2
         self.threads: set[int] = set()
         self.opened = 0

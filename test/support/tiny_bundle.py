@@ -42,11 +42,13 @@ TENSORS = {
     'tap1': tensor('tap1', (1, 4, *MAP)),
     'density': tensor('density', (1, 1, *MAP)),
     'observer': tensor('observer', (1, 2, *MAP)),
+    'brightness': tensor('brightness', (1, 4)),
 }
 CHAIN = {
     'backbone': (['image'], ['labels', 'energy', 'tap0', 'tap1']),
     'flow': (['tap1'], ['density']),
     'observer': (['tap0', 'tap1', 'energy'], ['observer']),
+    'image': (['tap1'], ['brightness']),
 }
 
 
@@ -115,6 +117,10 @@ def save_networks(directory: Path) -> dict[str, Path]:
                 node('Conv', ['all', 'weight'], ['observer'], kernel_shape=[1, 1]),
             ],
             {'weight': weights(2, 8, 1, 1) / 3},
+        ),
+        'image': (
+            [node('ReduceMean', ['tap1', 'axes'], ['brightness'], keepdims=0)],
+            {'axes': np.array([2, 3], np.int64)},
         ),
     }  # fmt: skip
     paths = {}
@@ -195,6 +201,17 @@ DENSITY = channel(
     regions=None,
 )
 """A second channel, of the flow alone."""
+IMAGE = channel(
+    fusion=None,
+    regions=None,
+    frame_score=None,
+    statistics=[
+        {'name': 'brightness', 'tensor': 'brightness', 'index': 1, 'sign': 1, 'reference': []},
+        {'name': 'too_normal', 'tensor': None, 'index': 0, 'sign': -1, 'reference': []},
+    ],
+    cause='unusual_image',
+)
+"""A channel of whole images, that reads no map: the mean of a tap and the object channel."""
 
 
 def manifest(**changes: object) -> dict:
@@ -245,10 +262,17 @@ def make_tiny_bundle(
             outputs = reference_outputs(networks, image)
             found = {}
             for name, document in channels.items():
-                fusion = document['fusion']
-                fusion = Fusion(tuple(FusedMap(**each) for each in fusion['maps']), fusion['bias'])
-                logits = fused_logits(single_maps(outputs, fusion.maps), fusion)
-                found[name] = frame_statistic(logits, 0.05)
+                if (fusion := document['fusion']) is not None:
+                    maps = tuple(FusedMap(**each) for each in fusion['maps'])
+                    logits = fused_logits(single_maps(outputs, maps), Fusion(maps, fusion['bias']))
+                    found[name] = frame_statistic(logits, 0.05)
+            for name, document in channels.items():
+                for each in document.get('statistics', ()):
+                    tensor = each['tensor']
+                    value = (
+                        found['object'] if tensor is None else outputs[tensor][0, each['index']]
+                    )
+                    found[f'{name}.{each["name"]}'] = each['sign'] * float(value)
             return found
 
         selftest = []
@@ -261,7 +285,11 @@ def make_tiny_bundle(
             selftest.append(entry)
         normal = [statistics(normal_image(seed)) for seed in range(1, 20)]
         for name, document in channels.items():
-            document['frame_score']['reference'] = sorted(each[name] for each in normal)
+            if document['frame_score'] is not None:
+                document['frame_score']['reference'] = sorted(each[name] for each in normal)
+            for each in document.get('statistics', ()):
+                key = f'{name}.{each["name"]}'
+                each['reference'] = sorted(values[key] for values in normal)
         changes = {'channels': channels, 'selftest': selftest, **changes}
         write_bundle(directory, manifest(**changes), files)
     return directory
