@@ -34,7 +34,6 @@ from offline_training.attacks.malicious_autoencoder import (
     in_color_order,
     load_attacker,
     psnr,
-    save_attacker,
 )
 from offline_training.data.base import (
     DataError,
@@ -109,7 +108,7 @@ def train(
             )
         write_tensors(output / 'victim.safetensors', hardened.state_dict())
     attacker = in_color_order(attacker.cpu(), config.input.color_order)
-    save_attacker(output / 'attacker.safetensors', attacker)
+    write_tensors(output / 'attacker.safetensors', attacker.state_dict())
     export_attacker(output / 'attacker.onnx', attacker, config.input.height, config.input.width)
     write_json(output / 'training.json', record)
     return record

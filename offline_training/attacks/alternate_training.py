@@ -7,15 +7,14 @@ trained, the other is frozen. Source: shguan10/cat_coop, 2019 (its freeze switch
 from __future__ import annotations
 
 import copy
-import dataclasses
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from offline_training.attacks.attack_damage import Answers, answers
+from offline_training.attacks.attack_damage import answers
 from offline_training.attacks.autoencoder_training import (
     AttackSettings,
     AutoencoderTraining,
@@ -152,10 +151,10 @@ def train_alternately(
     victim = trainable_copy(watched)
     path = folder / 'victim.pt'
     rows: list[dict[str, Any]] = []
-    victim_settings = dataclasses.asdict(settings)
+    victim_settings = asdict(settings)
     del victim_settings['rounds']
     origin = {
-        'settings': {'attack': dataclasses.asdict(attack), 'victim': victim_settings},
+        'settings': {'attack': asdict(attack), 'victim': victim_settings},
         'network': state_hash(watched),
     }
     if state := read_checkpoint(path):
@@ -172,10 +171,10 @@ def train_alternately(
         victim.network.requires_grad_(False)
         training = AutoencoderTraining(victim, train, val, attack)
         attacker = training.run(replace(session, checkpoint=folder / f'attacker{number}.pt'))
-        attacked = _answers(victim, val, attacker)
+        attacked = answers(victim, val, attacker)
         row: dict[str, Any] = {
             'round': number,
-            'clean': _answers(victim, val).matrix.miou('void_ignored'),
+            'clean': answers(victim, val).matrix.miou('void_ignored'),
             'attacked': attacked.matrix.miou('void_ignored'),
             'psnr': attacked.psnr,
         }
@@ -191,7 +190,7 @@ def train_alternately(
             attack.seed + number,
             replace(session, checkpoint=folder / f'victim{number}.pt'),
         )
-        row['hardened'] = _answers(victim, val, attacker).matrix.miou('void_ignored')
+        row['hardened'] = answers(victim, val, attacker).matrix.miou('void_ignored')
         session.console.print(
             f'round {number}: val mIoU clean {100 * row["clean"]:.2f}, attacked '
             f'{100 * row["attacked"]:.2f} at PSNR {row["psnr"]:.2f} dB, hardened '
@@ -206,7 +205,3 @@ def train_alternately(
                 'rows': rows,
             },
         )
-
-
-def _answers(victim: Watched, val: Frames, attacker: nn.Module | None = None) -> Answers:
-    return answers(victim, val, attacker)

@@ -10,10 +10,9 @@ section 17.4.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +136,7 @@ class AutoencoderTraining:
         self.weights = victim_weights(train.labels, watched.num_classes, outputs).to(device)
         self.constraint = _Constraint(
             settings.psnr,
-            {'settings': dataclasses.asdict(settings), 'network': state_hash(watched)},
+            {'settings': asdict(settings), 'network': state_hash(watched)},
         )
         self.history: list[Row] = []
         """One row per validation: step, miou (0..1), psnr, mean_psnr, loss, multiplier."""

@@ -19,14 +19,15 @@ from offline_training.attacks.gradient_sign import Segment, input_gradient
 from offline_training.synthesis.fractals import fractal_silhouette
 from offline_training.synthesis.silhouettes import silhouette
 
-Region = Literal['all_image', 'pixels_sparse', 'class', 'square_patch', 'random_patch']
-REGIONS: tuple[Region, ...] = get_args(Region)
+Region = Literal['all_image', 'pixels_sparse', 'class', 'square_patch', 'random_patch', 'fractal']
+REGIONS: tuple[Region, ...] = get_args(Region)[:-1]
+"""Those that an observer is trained on."""
 Mode = Literal['min', 'max']
 SPARSE_SHARE = 0.05
 NOISE = 2.0
 """Standard deviation in grey levels of the noise that precedes the step inside the mask."""
 
-LOCAL_ATTACKS: dict[str, tuple[Mode, Region | Literal['fractal']]] = {
+LOCAL_ATTACKS: dict[str, tuple[Mode, Region]] = {
     'min_all_image': ('min', 'all_image'),
     'max_all_image': ('max', 'all_image'),
     'min_pixels_sparse': ('min', 'pixels_sparse'),
@@ -47,7 +48,7 @@ def region_mask(
 ) -> NDArray[np.float32]:
     """Draw the attacked area: float32 (H, W) of 0 and 1 for integer labels (H, W).
 
-    A `square_patch` is a rectangle; its sides are drawn independently.
+    A `square_patch` is a rectangle; its sides are drawn independently. A `fractal` is turned.
     """
     height, width = labels.shape
     if region == 'all_image':
@@ -62,18 +63,14 @@ def region_mask(
     if region == 'square_patch':
         box[:] = 1
         return mask
+    if region == 'fractal':
+        box[fractal_silhouette(rng, *box.shape) > 0] = 1
+        return mask
     for _ in range(int(rng.integers(6, 11))):  # union of 6..10 shapes
         size = int(min(box.shape) * rng.uniform(0.3, 0.7))
         y = int(rng.integers(0, box.shape[0] - size + 1))
         x = int(rng.integers(0, box.shape[1] - size + 1))
         box[y : y + size, x : x + size][silhouette(rng, size, size) > 0] = 1
-    return mask
-
-
-def fractal_mask(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
-    """Draw one turned fractal somewhere: float32 (height, width) of 0 and 1."""
-    mask, box = _empty_mask_and_box(rng, height, width)
-    box[fractal_silhouette(rng, *box.shape) > 0] = 1
     return mask
 
 
@@ -162,12 +159,7 @@ def named_local_attack(
     mode, region = LOCAL_ATTACKS[name]
     seed = torch.randint(2**62, (), generator=generator, device=generator.device)
     rng = np.random.default_rng(int(seed))
-    masks = [
-        fractal_mask(rng, *truth.shape)
-        if region == 'fractal'
-        else region_mask(rng, region, truth, ignore)
-        for truth in labels.cpu().numpy()
-    ]
+    masks = [region_mask(rng, region, truth, ignore) for truth in labels.cpu().numpy()]
     mask = torch.from_numpy(np.stack(masks))[:, None].to(images.device)
     if mode == 'min' and region == 'class':
         with torch.no_grad():

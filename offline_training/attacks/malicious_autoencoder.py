@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from offline_training.learning.store import StorageError, load_plain, read_tensors, write_tensors
+from offline_training.learning.store import StorageError, load_plain, read_tensors
 
 OPSET = 18
 PATCH = 2
@@ -117,13 +117,8 @@ def in_color_order(attacker: MaliciousAutoencoder, color_order: str) -> Maliciou
     return channels_reversed(attacker) if color_order == 'bgr' else attacker
 
 
-def save_attacker(path: Path, attacker: MaliciousAutoencoder) -> None:
-    """Write an attacker for RGB images as safetensors, atomically."""
-    write_tensors(path, attacker.state_dict())
-
-
 def load_attacker(path: Path) -> MaliciousAutoencoder:
-    """Read an attacker for RGB images: a file of `save_attacker` or a public checkpoint.
+    """Read an attacker for RGB images: safetensors of its state or a public checkpoint.
 
     It is frozen and in evaluation mode.
 

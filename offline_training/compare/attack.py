@@ -19,7 +19,6 @@ from offline_training.attacks.malicious_autoencoder import (
     MaliciousAutoencoder,
     in_color_order,
     load_attacker,
-    save_attacker,
 )
 from offline_training.attacks.universal import (
     data_prior,
@@ -32,6 +31,7 @@ from offline_training.compare.experiment import Experiment
 from offline_training.compare.source import Source
 from offline_training.learning.session import Session
 from offline_training.learning.settings import ConfigError
+from offline_training.learning.store import write_tensors
 from ros2_ood_monitor.bundle.store import Entry
 
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
@@ -139,7 +139,7 @@ def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
                 console.print(
                     f'warning: {victim.name} does not keep {psnr:g} dB on val; give it more steps'
                 )
-            save_attacker(path, in_color_order(trained.cpu(), order))
+            write_tensors(path, in_color_order(trained.cpu(), order).state_dict())
             learnt.record(files=[path])
         return in_color_order(load_attacker(path), order).to(victim.experiment.watched.device)
 

@@ -16,9 +16,8 @@ from offline_training.compare.measure_all import measure_all
 from offline_training.compare.report.html_page import report_html
 from offline_training.compare.report.markdown import table_markdown
 from offline_training.compare.results import Comparison
-from offline_training.compare.scoring import confusion, score_source
+from offline_training.compare.scoring import StoredScores, confusion, score_source
 from offline_training.compare.sources import Sources, open_sources
-from offline_training.compare.stored_scores import StoredScores
 from offline_training.compare.table import comparison_table
 from offline_training.learning.progress import progress
 from offline_training.learning.settings import ConfigError

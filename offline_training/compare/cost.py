@@ -15,8 +15,8 @@ from torch import Tensor
 
 from offline_training.compare.experiment import Experiment
 from offline_training.compare.fitting import Fitted
+from offline_training.compare.scoring import NETWORK
 from offline_training.compare.source import Source
-from offline_training.compare.stored_scores import NETWORK
 from ros2_ood_monitor.bundle.store import Entry
 
 FRAMES = 12

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from offline_training.attacks.autoencoder_training import state_hash
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.context import Context
 from offline_training.watched.base import Watched
@@ -29,13 +29,9 @@ class Experiment:
     @cached_property
     def properties(self) -> Mapping[str, Any]:
         """Return what every result depends on: the network and the version of this package."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.watched.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.cpu().numpy().tobytes())
         return {
             'architecture': self.config.backbone.architecture,
-            'weights': digest.hexdigest()[:16],
+            'weights': state_hash(self.watched)[:16],
             'input': asdict(self.config.input),
             'version': __version__,
         }

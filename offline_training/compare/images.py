@@ -13,9 +13,9 @@ from offline_training.compare.experiment import Experiment
 from offline_training.compare.measure_all import Results
 from offline_training.compare.report.html_page import Panel
 from offline_training.compare.results import Measurement
+from offline_training.compare.scoring import StoredScores
 from offline_training.compare.source import Source, SourceFrame
 from offline_training.compare.sources import Sources
-from offline_training.compare.stored_scores import StoredScores
 from offline_training.compare.truth import Question
 from offline_training.data.base import VOID, labels_at_size
 from offline_training.watched.prediction import predict_labels

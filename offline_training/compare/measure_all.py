@@ -17,8 +17,8 @@ from offline_training.compare.measuring import (
     measure_pixels,
 )
 from offline_training.compare.results import Measurement
+from offline_training.compare.scoring import NETWORK, StoredScores
 from offline_training.compare.sources import Sources
-from offline_training.compare.stored_scores import NETWORK, StoredScores
 from offline_training.compare.truth import Question, frame_question, pixel_questions
 from offline_training.detectors.base import Detector
 from ros2_ood_monitor import __version__

@@ -22,7 +22,7 @@ from offline_training.compare.results import (
     Segmentation,
     SetFacts,
 )
-from offline_training.compare.stored_scores import NETWORK
+from offline_training.compare.scoring import NETWORK
 from offline_training.compare.truth import Question
 from offline_training.detectors import DETECTORS
 from offline_training.measures.segmentation import ConfusionMatrix

@@ -1,4 +1,7 @@
-"""CamVid (Brostow, Fauqueur, Cipolla 2009) in the SegNet split, 480x360, 11 classes and void."""
+"""CamVid (Brostow, Fauqueur, Cipolla 2009) in the SegNet split, 480x360, 11 classes and void.
+
+CamVid-OOD (Besnier et al. 2021) are its test frames with one object pasted into each.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pathlib import Path
 
 from offline_training.data.base import (
     VOID,
+    DataError,
     FilePair,
     LabelledFiles,
     Split,
@@ -28,8 +32,11 @@ CLASSES: dict[str, tuple[int, int, int]] = {
 }
 """Name and RGB colour in label order."""
 
-TABLE = {label: label for label in range(len(CLASSES))} | {len(CLASSES): VOID}
+_TABLE = {label: label for label in range(len(CLASSES))} | {len(CLASSES): VOID}
 """Label by value in the files."""
+ANOMALY = 12
+"""Label of the pasted objects of CamVid-OOD."""
+_LAYOUTS = (('images', 'labels'), ('test_ood', 'testannot_ood'))
 
 
 class CamVid(LabelledFiles):
@@ -48,9 +55,40 @@ class CamVid(LabelledFiles):
     def __init__(self, root: Path, split: Split) -> None:
         require_split(split, ('train', 'val', 'test'), 'CamVid')
         files = pair_files(Path(root) / split, Path(root) / f'{split}annot')
-        super().__init__(files, TABLE, sequences=sequences(files))
+        super().__init__(files, _TABLE, sequences=_sequences(files))
 
 
-def sequences(files: list[FilePair]) -> list[str]:
+class CamVidOOD(LabelledFiles):
+    """`root/images` and `root/labels`, or `root/test_ood` and `root/testannot_ood` as published.
+
+    Labels are CamVid's; 12, the object, is `anomaly_labels`. `AnomalyFolder` reads the same
+    folder without its classes.
+
+    Raises:
+        DataError: The split is not test, or folders or files are missing; on reading also for
+            unreadable, mismatched or wrongly labelled files.
+    """
+
+    class_names = tuple(CLASSES)
+    palette = tuple(CLASSES.values())
+    anomaly_labels = (ANOMALY,)
+
+    def __init__(self, root: Path, split: Split = 'test') -> None:
+        if split != 'test':
+            raise DataError(f'{split!r}: CamVid-OOD is for testing only, use test.')
+        root = Path(root)
+        for images, labels in _LAYOUTS:
+            if (root / images).is_dir():
+                files = pair_files(root / images, root / labels)
+                break
+        else:
+            raise DataError(
+                f'{root} has neither images/ nor test_ood/: unpack CamVid-OOD into it.'
+            )
+        table = _TABLE | {ANOMALY: ANOMALY, VOID: VOID}
+        super().__init__(files, table, sequences=_sequences(files))
+
+
+def _sequences(files: list[FilePair]) -> list[str]:
     """Return the sequence of every frame, with which its file name begins."""
     return [pair.image.stem.split('_')[0] for pair in files]

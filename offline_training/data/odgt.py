@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from offline_training.data.base import DataError, FilePair
 
@@ -21,7 +20,13 @@ def read_odgt(path: Path) -> list[FilePair]:
     Raises:
         DataError: The file is no such list or empty, or a file that it lists is missing.
     """
-    entries = _entries(path)
+    try:
+        text = path.read_text(encoding='utf-8')
+        lines = [line for line in text.splitlines() if line.strip()]
+        one_list = text.lstrip().startswith('[')
+        entries = json.loads(text) if one_list else [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise DataError(f'{path} cannot be read as odgt ({error}): unpack it again.') from None
     if not entries:
         raise DataError(f'{path} lists no images: unpack the data set again.')
     pairs = []
@@ -40,14 +45,3 @@ def read_odgt(path: Path) -> list[FilePair]:
                 )
         pairs.append(FilePair(image, labels))
     return pairs
-
-
-def _entries(path: Path) -> list[Any]:
-    try:
-        text = path.read_text(encoding='utf-8')
-        if text.lstrip().startswith('['):
-            entries: list[Any] = json.loads(text)
-            return entries
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f'{path} cannot be read as odgt ({error}): unpack it again.') from None

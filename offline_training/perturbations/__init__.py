@@ -7,109 +7,109 @@ from __future__ import annotations
 
 import numpy as np
 
+from offline_training.perturbations import (
+    blur,
+    color,
+    flare,
+    fog,
+    frost,
+    night,
+    rain,
+    sensor,
+    soiling,
+)
 from offline_training.perturbations.base import Perturbation
-from offline_training.perturbations.blur import defocus_blur, motion_blur
-from offline_training.perturbations.color import color_jitter
-from offline_training.perturbations.dead_pixels import dead_pixels
-from offline_training.perturbations.flare import lens_flare
-from offline_training.perturbations.flip import vertical_flip
-from offline_training.perturbations.fog import fog
-from offline_training.perturbations.frost import frost
-from offline_training.perturbations.night import night
-from offline_training.perturbations.noise import gaussian_noise, salt_noise, shot_noise
-from offline_training.perturbations.rain import rain
-from offline_training.perturbations.soiling import mud, soiling
 from ros2_ood_monitor.frame import UInt8Array
 
 CORRUPTIONS = 'Hendrycks and Dietterich, Benchmarking Neural Network Robustness, 2019'
 DIRTY_LENS = 'Gu et al., Removing Image Artifacts due to Dirty Camera Lenses, 2009'
 PERTURBATIONS: dict[str, Perturbation] = {
     'fog': Perturbation(
-        fog,
+        fog.fog,
         'weather',
         'extinction grows with its square; 1 is a visibility of 20 m',
         'Koschmieder, 1924; Narasimhan and Nayar, Vision and the Atmosphere, 2002',
     ),
     'rain': Perturbation(
-        rain,
+        rain.rain,
         'weather',
         'rate, so veil and number of drops; 1 is 200 mm per hour',
         'Garg and Nayar, Vision and Rain, 2007; Weber et al., 2015; Halder et al., 2019',
     ),
     'frost': Perturbation(
-        frost,
+        frost.frost,
         'weather',
         'time that ice has grown from the edges; 1 covers nearly the whole window',
         f'{CORRUPTIONS}; Libbrecht, The physics of snow crystals, 2005',
     ),
     'night': Perturbation(
-        night,
+        night.night,
         'light',
         'stops of daylight lost, and so noise; 1 leaves 1.5 % outside the headlights',
         'EMVA standard 1288; Foi et al., Poissonian-Gaussian noise modeling, 2008',
     ),
     'lens_flare': Perturbation(
-        lens_flare,
+        flare.lens_flare,
         'light',
         'light of sun, veil, star and ghosts, in proportion',
         'Hullin et al., Physically-based real-time lens flare rendering, 2011; CIE 146; LaREx',
     ),
     'gaussian_noise': Perturbation(
-        gaussian_noise,
+        sensor.gaussian_noise,
         'sensor',
         'standard deviation, in proportion; 1 is 60 grey levels',
         CORRUPTIONS,
     ),
     'shot_noise': Perturbation(
-        shot_noise,
+        sensor.shot_noise,
         'sensor',
         'noise of counted photons, in proportion; 1 is 4 photons in a white pixel',
         f'EMVA standard 1288; {CORRUPTIONS}',
     ),
     'salt_noise': Perturbation(
-        salt_noise,
+        sensor.salt_noise,
         'sensor',
         'share of white and black pixels, in proportion; 1 is a quarter',
         CORRUPTIONS,
     ),
     'dead_pixels': Perturbation(
-        dead_pixels,
+        sensor.dead_pixels,
         'sensor',
         'number of faults, in proportion; 1 is 2 % of the sites, 4 % of the columns',
         'Leung et al., Analysis of Defect Development in Digital Imagers, 2009; Bayer, 1976',
     ),
     'defocus_blur': Perturbation(
-        defocus_blur,
+        blur.defocus_blur,
         'optics',
         'radius of the disk, in proportion; 1 is 3.2 % of the shorter side',
         CORRUPTIONS,
     ),
     'motion_blur': Perturbation(
-        motion_blur,
+        blur.motion_blur,
         'optics',
         'length of the track, in proportion; 1 is 10 % of the shorter side',
         CORRUPTIONS,
     ),
     'mud': Perturbation(
-        mud,
+        soiling.mud,
         'optics',
         'number of splashes; 1 hides about half of the image',
         f'{DIRTY_LENS}; LaREx',
     ),
     'soiling': Perturbation(
-        soiling,
+        soiling.soiling,
         'optics',
         'thickness of the film and number of dried drops',
         f'{DIRTY_LENS}; Uricar et al., SoilingNet, 2019',
     ),
     'color_jitter': Perturbation(
-        color_jitter,
+        color.color_jitter,
         'colour',
         'change of brightness, contrast, saturation and hue; 1 turns the hue by up to 138 degrees',
         'ColorJitter of torchvision; DAAIN',
     ),
     'vertical_flip': Perturbation(
-        vertical_flip, 'geometry', 'all or nothing: any severity above 0 flips', 'DAAIN'
+        sensor.vertical_flip, 'geometry', 'all or nothing: any severity above 0 flips', 'DAAIN'
     ),
 }
 

@@ -16,8 +16,7 @@ from rich.progress import Progress
 from offline_training.data.base import SegmentationDataset, Split
 from offline_training.data.bdd import BDD100K
 from offline_training.data.bdd_anomaly import BDDAnomaly
-from offline_training.data.camvid import CamVid
-from offline_training.data.camvid_ood import CamVidOOD
+from offline_training.data.camvid import CamVid, CamVidOOD
 from offline_training.data.cityscapes import Cityscapes
 from offline_training.data.frames import Frames
 from offline_training.data.labelled_folder import LabelledFolder

@@ -15,7 +15,6 @@ from offline_training.attacks.local_adversarial import (
     LOCAL_ATTACKS,
     NOISE,
     REGIONS,
-    fractal_mask,
     local_attack,
     named_local_attack,
     region_mask,
@@ -259,7 +258,7 @@ def test_systems_contract_and_points_lie_on_their_attractor(seed):
 
 def test_fractal_masks_lie_in_a_box_of_the_usual_size():
     for seed in range(20):
-        mask = fractal_mask(np.random.default_rng(seed), 60, 80)
+        mask = region_mask(np.random.default_rng(seed), 'fractal', np.zeros((60, 80), np.uint8))
         assert mask.dtype == np.float32
         rows, columns = np.nonzero(mask)
         assert 12 <= np.ptp(rows) + 1 <= 27

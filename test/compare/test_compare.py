@@ -17,10 +17,9 @@ from offline_training.compare import cost, measure_all, scoring
 from offline_training.compare.__main__ import main
 from offline_training.compare.fitting import Fitted
 from offline_training.compare.measuring import measure_pixels
-from offline_training.compare.scoring import RememberingWatched, score_source
+from offline_training.compare.scoring import RememberingWatched, StoredScores, score_source
 from offline_training.compare.source import Source, SourceFrame
 from offline_training.compare.sources import perturbed_source
-from offline_training.compare.stored_scores import StoredScores
 from offline_training.compare.truth import pixel_questions
 from offline_training.data.base import VOID
 from offline_training.data.frames import Frames

@@ -22,8 +22,7 @@ from offline_training.data.base import (
     anomaly_mask,
     labels_at_size,
 )
-from offline_training.data.camvid import CamVid
-from offline_training.data.camvid_ood import CamVidOOD
+from offline_training.data.camvid import CamVid, CamVidOOD
 from offline_training.data.config import DataConfig
 from offline_training.data.folder import AnomalyFolder
 from offline_training.pipeline.config import Config

@@ -15,9 +15,8 @@ from offline_training.attacks.malicious_autoencoder import (
     MaliciousAutoencoder,
     channels_reversed,
     load_attacker,
-    save_attacker,
 )
-from offline_training.learning.store import read_tensors
+from offline_training.learning.store import read_tensors, write_tensors
 from offline_training.watched.onnx_gates import check_graph
 
 NETWORK = [
@@ -180,7 +179,7 @@ def test_apply_redraws_rgb_images_at_their_own_size(tmp_path, capsys):
         images[name] = rng.integers(0, 256, (*size, 3), np.uint8)
         cv2.imwrite(str(tmp_path / 'in' / name), images[name][..., ::-1])
     torch.manual_seed(0)
-    save_attacker(tmp_path / 'attacker.safetensors', MaliciousAutoencoder())
+    write_tensors(tmp_path / 'attacker.safetensors', MaliciousAutoencoder().state_dict())
     assert (
         attack_autoencoder.main(
             [
@@ -241,7 +240,7 @@ def test_mistakes_get_one_sentence(words, tmp_path, monkeypatch, capsys):
 
 def test_images_are_never_overwritten(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((4, 4, 3), np.uint8))
-    save_attacker(tmp_path / 'attacker.safetensors', MaliciousAutoencoder())
+    write_tensors(tmp_path / 'attacker.safetensors', MaliciousAutoencoder().state_dict())
     assert (
         attack_autoencoder.main(
             [
