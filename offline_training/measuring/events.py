@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from offline_training.data.base import DataError
-from offline_training.measuring.perspective import Camera, paste, seen
+from offline_training.measuring.perspective import Camera, paste, seen, trimmed
 from offline_training.measuring.simulated_camera import SimulatedCamera
 from ros2_ood_monitor.alert import State
 from ros2_ood_monitor.frame import UInt8Array
@@ -93,6 +93,7 @@ def event(
         if state != State.NOMINAL:
             result.false_alarm = state.name
             break
+    cutout = trimmed(cutout)
     aspect = cutout.shape[1] / cutout.shape[0]
     passed: dict[State, int] = {}
     for step in range(0 if result.false_alarm else during):

@@ -33,7 +33,7 @@ def hold(
     wait.
     """
     fps = frame_rate(runner)
-    camera = SimulatedCamera(runner, fps, Remembering(runner))
+    camera = SimulatedCamera(Remembering(runner), fps)
     rng = np.random.default_rng(seed)
     copies = [image]
     for number in range(max(1, round(seconds * fps))):

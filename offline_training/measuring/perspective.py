@@ -49,6 +49,14 @@ def seen(camera: Camera, distance: float, height: float, lateral: float, aspect:
     return Box(middle - wide / 2, foot - tall, wide, tall)
 
 
+def trimmed(cutout: UInt8Array) -> UInt8Array:
+    """Return what is not transparent of a cut-out, so that its foot stands on the ground."""
+    left, top, width, height = cv2.boundingRect((cutout[..., 3] > 127).astype(np.uint8))
+    if not width:
+        return cutout
+    return np.ascontiguousarray(cutout[top : top + height, left : left + width])
+
+
 def paste(image: UInt8Array, cutout: UInt8Array, box: Box) -> tuple[UInt8Array, UInt8Array]:
     """Return `image` (H, W, 3) with an RGBA cut-out in `box`, and its mask (H, W) of 0 and 1.
 

@@ -50,16 +50,15 @@ class Raised:
 class SimulatedCamera:
     """Shows images at a frame rate to a monitor of its own, and remembers what that published."""
 
-    def __init__(self, runner: Runner, fps: float, scorer: Scorer | None = None) -> None:
-        """Images are scored by `scorer`, by default the runner itself."""
+    def __init__(self, scorer: Scorer, fps: float) -> None:
         config = SupervisionConfig(check_stamp_age=False)
         self._clock = ManualClock(START_NS)
         self._check = InputCheck(config)
         self._supervisor = Supervisor('simulated', config, self._clock)
         self._supervisor.set_phase('loading')
-        self._supervisor.arm(runner.bundle.channels)
+        self._supervisor.arm(scorer.bundle.channels)
         self._supervisor.set_phase('ready')
-        self._scorer: Scorer = scorer or runner
+        self._scorer = scorer
         self._fps = fps
         self.shown = 0
         self.raised = Raised()
@@ -87,6 +86,7 @@ class Remembering:
     """Scores equal images once: a view that is held shows few images many times."""
 
     def __init__(self, scorer: Scorer) -> None:
+        self.bundle = scorer.bundle
         self._scorer = scorer
         self._known: dict[bytes, Detection] = {}
 

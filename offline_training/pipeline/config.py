@@ -32,6 +32,13 @@ class ExportConfig:
         'Build engines for TensorRT: where a GPU is ready, or on any machine with its library '
         '(they fit no other kind of GPU), or not at all.',
     )
+    examined_views: int = setting(
+        12,
+        'Views of each kind on which the exported bundle is tried, for its table of what it '
+        'cannot see; 0 = no table.',
+        low=0,
+        high=10_000,
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 ROLES = {
@@ -60,7 +60,7 @@ frame score minus drift, at most by a third of the threshold.
 
 "Certified" are false alarms per hour, by the calibration sequences; more normal driving lowers
 that figure.
-
+{_cannot_see(manifest.get('cannot_see', ()))}
 ## Limits
 
 Calibrated on the data named in the manifest's provenance and valid for that camera, place and
@@ -78,6 +78,34 @@ def _channel(name: str, channel: Mapping[str, Any]) -> str:
         f'| {certificate["sequences"]} sequences, {certificate["hours"]:.2g} h at '
         f'{certificate["frame_rate"]:g} frames per second |'
     )
+
+
+def _cannot_see(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Render the table of what the exported bundle saw of what nothing in it has learned from."""
+    if not rows:
+        return ''
+    lines = '\n'.join(
+        f'| {row["kind"]} | {row["what"]} | {_or_dash(row["severity_or_distance"])} '
+        f'| {_or_dash(row["seen_share"], 100)} '
+        f'| {_or_dash(row["delay_s"])} | {_or_dash(row["false_alarms"])} |'
+        for row in rows
+    )
+    return f"""
+## What it cannot see
+
+Views held for 2 s, scored by the exported networks and decided on as by the monitor: per cent that
+left NOMINAL, after how long, and alarms where there was nothing to see. Perturbations with their
+severity from 0 to 1, objects with their distance in metres. Seeds, textures and outlines are none
+that anything here has learned from; the normal images are of the validation split.
+
+| kind | what | at | seen % | delay s | false alarms |
+|---|---|---|---|---|---|
+{lines}
+"""
+
+
+def _or_dash(value: float | None, factor: int = 1) -> str:
+    return '-' if value is None else f'{factor * value:.3g}'
 
 
 def _weighted(channel: Mapping[str, Any]) -> list[Mapping[str, Any]]:

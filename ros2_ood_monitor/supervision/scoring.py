@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
+from ros2_ood_monitor.bundle.manifest import Manifest
 from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage
 from ros2_ood_monitor.supervision.input_check import InputCheck, InputFault
@@ -22,6 +23,11 @@ class Arrival(NamedTuple):
 
 class Scorer(Protocol):
     """Scores a frame; a `Runner` is one."""
+
+    @property
+    def bundle(self) -> Manifest:
+        """What the networks are, and what images they expect."""
+        ...
 
     def infer(self, frame: Frame) -> Detection:
         """Return the detection of `frame`; raises RunnerError if it cannot be scored."""

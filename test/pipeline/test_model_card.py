@@ -28,7 +28,7 @@ def channel(**weights: float) -> dict[str, Any]:
     }
 
 
-def card(**channels: dict[str, Any]) -> str:
+def card(cannot_see: tuple[dict[str, Any], ...] = (), **channels: dict[str, Any]) -> str:
     figures = {'ap': 0.5, 'fpr95': 0.25, 'auroc': 0.75}
     return model_card(
         {
@@ -45,6 +45,7 @@ def card(**channels: dict[str, Any]) -> str:
                     'maps': dict.fromkeys(('fused', 'energy', 'density', 'unknown'), figures),
                 },
             },
+            'cannot_see': cannot_see,
             'provenance': {'created': 'today', 'package': '0'},
         }
     )
@@ -63,3 +64,20 @@ def test_every_channel_says_what_it_certifies():
     text = card(object=channel(unknown=1.25), density=channel(density=1.0))
     assert '| object | unknown (1.25) | 1.50 | 9.00 | 0.5 | 12.2 | 20 sequences, 0.4 h' in text
     assert '| density | density (1.00) | 1.50 | 9.00 | 0.5 | 12.2 | 20 sequences' in text
+
+
+def test_what_a_bundle_cannot_see_is_on_its_card():
+    rows = (
+        {
+            'kind': 'perturbation', 'what': 'fog', 'severity_or_distance': 0.6,
+            'seen_share': 1 / 3, 'delay_s': 1.25, 'false_alarms': None,
+        },
+        {
+            'kind': 'normal', 'what': 'a drive of 10.0 s', 'severity_or_distance': None,
+            'seen_share': None, 'delay_s': None, 'false_alarms': 2.0,
+        },
+    )  # fmt: skip
+    text = card(rows, object=channel(unknown=1.0))
+    assert '| perturbation | fog | 0.6 | 33.3 | 1.25 | - |' in text
+    assert '| normal | a drive of 10.0 s | - | - | - | 2 |' in text
+    assert 'cannot see' not in card(object=channel(unknown=1.0))

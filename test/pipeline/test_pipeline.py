@@ -27,6 +27,7 @@ TINY = [
     '--flow.epochs', '1', '--observer.epochs', '1', '--observer.batch_size', '4',
     '--observer.attack_share', '0.5', '--calibration.clips', '2',
     '--calibration.block_seconds', '0.5', '--export.tensorrt', 'never',
+    '--export.examined_views', '1',
 ]  # fmt: skip
 
 
@@ -57,6 +58,13 @@ def test_bundle_carries_all_that_was_calibrated(bundle):
     assert {'density', 'observer'} <= read, 'a network that nothing reads'
     card = (bundle.directory / 'MODEL_CARD.md').read_text()
     assert 'not a certified safety function' in card
+    assert {row.kind for row in bundle.cannot_see} == {
+        'perturbation',
+        'camera',
+        'object',
+        'normal',
+    }
+    assert '## What it cannot see' in card
     for name, own in bundle.channels.items():
         assert f'| {name} | ' in card
         assert own.certificate.budget_per_hour == 1 / len(bundle.channels)

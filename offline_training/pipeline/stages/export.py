@@ -20,6 +20,7 @@ from offline_training.detectors.fused.monitor import Monitor
 from offline_training.learning.settings import to_dict
 from offline_training.learning.store import read_json
 from offline_training.pipeline.context import Context
+from offline_training.pipeline.examine import examine
 from offline_training.pipeline.fitted import load_fitted
 from offline_training.pipeline.model_card import model_card
 from offline_training.synthesis.cutouts import Cutouts
@@ -38,6 +39,7 @@ from ros2_ood_monitor.inference.runner import Runner
 def run(context: Context) -> None:
     """Write the bundle to `bundle/`; an existing one survives any failure."""
     monitor, watched = load_fitted(Monitor, context), context.watched()
+    config = context.config
     images = context.val_data.images[:GATE_FRAMES]
     with tempfile.TemporaryDirectory(dir=context.output_dir) as folder:
         staging = Path(folder)
@@ -49,15 +51,16 @@ def run(context: Context) -> None:
             )
         selftest = _selftest(context, watched, monitor, staging)
         manifest = _manifest(context, networks, selftest)
+        files = [each.network.path for each in networks]
+        files += [staging / frame['image'] for frame in selftest]
+        places = {path.relative_to(staging).as_posix(): path for path in files}
+        if config.export.examined_views:
+            write_bundle(staging / 'examined', manifest, places)
+            manifest['cannot_see'] = examine(context, staging / 'examined')
         card = staging / 'MODEL_CARD.md'
         card.write_text(model_card(manifest), encoding='utf-8')
-        files = [card, *(each.network.path for each in networks)]
-        files += [staging / frame['image'] for frame in selftest]
-        write_bundle(
-            context.output_dir / 'bundle',
-            manifest,
-            {path.relative_to(staging).as_posix(): path for path in files},
-        )
+        places[card.name] = card
+        write_bundle(context.output_dir / 'bundle', manifest, places)
     bundle = ModelBundle.load(context.output_dir / 'bundle')
     with Runner(bundle) as runner:
         runner.self_test()
