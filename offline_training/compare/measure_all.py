@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from offline_training.compare.config import CompareConfig
 from offline_training.compare.measuring import (
+    CALLED,
     Probability,
     error_probability,
     measure_frames,
@@ -59,8 +60,10 @@ def measure_all(
     def measure(question: Question, name: str) -> Measurement:
         source = by_name[question.source]
         if question.level == 'frame':
-            positive, negative = (stored.frames(each, name) for each in (source, normal))
-            return measure_frames(question, positive, negative, config.resamples, config.seed)
+            positive, negative, val = (
+                stored.frames(each, name) for each in (source, normal, sources.val)
+            )
+            return measure_frames(question, positive, negative, val, config.resamples, config.seed)
         calibrate = probability(name) if question.heading == 'errors' else None
         maps = stored.maps(source, name)
         return measure_pixels(question, maps, calibrate, config.resamples, config.seed)
@@ -68,7 +71,8 @@ def measure_all(
     def made_from(question: Question, name: str) -> dict[str, Any]:
         source = by_name[question.source]
         if question.level == 'frame':
-            frames = {each.name: stored.entry(each, name).value() for each in (source, normal)}
+            read = (source, normal, sources.val)
+            frames = {each.name: stored.entry(each, name).value() for each in read}
             scores = {each: fingerprint(value) for each, value in frames.items()}
         else:
             entries = {'maps': stored.entry(source, name)}
@@ -82,6 +86,7 @@ def measure_all(
             'scores': scores,
             'resamples': config.resamples,
             'seed': config.seed,
+            'called': CALLED,
             'version': __version__,
         }
 

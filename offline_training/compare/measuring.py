@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -39,11 +40,22 @@ Probability = Callable[[Scores], Scores]
 """Scores to probabilities of an error."""
 
 
+CALLED = 0.01
+"""Share of normal validation frames that a decision about frames may call anomalous."""
+
+
 def measure_frames(
-    question: Question, positive: Scores, negative: Scores, resamples: int, seed: int
+    question: Question,
+    positive: Scores,
+    negative: Scores,
+    val: Scores,
+    resamples: int,
+    seed: int,
 ) -> Measurement:
     """Return what tells frames (P,) from normal frames (N,).
 
+    What would be called anomalous at a threshold that few normal frames `val` (V,) exceed is
+    measured too: an order of frames is no decision.
     Where both show the same scenes, intervals are over scenes: a scene that is hard is so twice.
     """
     scenes = len(negative) if question.every else len(positive) + len(negative)
@@ -59,7 +71,21 @@ def measure_frames(
         np.repeat([True, False], [len(positive), len(negative)]),
     )
     _require_both_kinds(question, whole)
-    return _measurement(whole, images, resamples, seed)
+    found = _measurement(whole, images, resamples, seed)
+    threshold = decision_threshold(val)
+    called = {'called': positive, 'called_normal': negative}
+    shares = {name: float(np.mean(scores > threshold)) for name, scores in called.items()}
+    return replace(found, measures={**found.measures, **shares})
+
+
+def decision_threshold(val: Scores) -> float:
+    """Return the score above which a frame is called anomalous, from normal frames (V,).
+
+    The conformal quantile: of other normal frames, drawn alike, at most `CALLED` exceed it. With
+    fewer than 99 frames that cannot be promised, and it is the largest.
+    """
+    rank = min(len(val), math.ceil((len(val) + 1) * (1 - CALLED)))
+    return float(np.sort(val)[rank - 1])
 
 
 def measure_pixels(

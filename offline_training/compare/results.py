@@ -72,7 +72,11 @@ class Measurement(Record, frozen=True):
     """What was measured of one detector on one set."""
 
     measures: dict[str, Share | None]
-    """Names as in `DetectionCurve.measures`."""
+    """Names as in `DetectionCurve.measures`.
+
+    Of frames also `called` and `called_normal`, the shares of anomalous and of normal frames that
+    a threshold from validation frames calls anomalous.
+    """
     intervals: dict[str, Interval]
     flipped: bool
     """The score surely ranks normal samples above anomalies."""

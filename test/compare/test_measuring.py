@@ -7,7 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from offline_training.compare.measuring import error_probability, measure_frames, measure_pixels
+from offline_training.compare.measuring import (
+    decision_threshold,
+    error_probability,
+    measure_frames,
+    measure_pixels,
+)
 from offline_training.compare.results import Measurement
 from offline_training.compare.truth import Question
 from offline_training.data.base import DataError
@@ -29,22 +34,21 @@ def test_intervals_of_the_same_scenes_are_over_scenes():
     positive, negative = frame_scores(100, 0.95)
     pairs = Question('fog', 'fog', 'natural', '', every=1)
     strangers = Question('fog', 'fog', 'natural', '')
-    paired = measure_frames(pairs, positive, negative, 300, 0)
-    apart = measure_frames(strangers, positive, negative, 300, 0)
+    paired = measure_frames(pairs, positive, negative, negative, 300, 0)
+    apart = measure_frames(strangers, positive, negative, negative, 300, 0)
     assert paired.measures == apart.measures
     assert width(paired) < 0.6 * width(apart)
 
 
 def test_every_other_scene_may_be_disturbed():
     positive, negative = frame_scores(100, 0.95)
+    strangers = Question('fog', 'fog', 'natural', '')
     halves = Question('fog', 'fog', 'natural', '', every=2)
-    report = measure_frames(halves, positive[::2], negative, 300, 0)
+    report = measure_frames(halves, positive[::2], negative, negative, 300, 0)
     assert (
         0
         < width(report)
-        < width(
-            measure_frames(Question('fog', 'fog', 'natural', ''), positive[::2], negative, 300, 0)
-        )
+        < width(measure_frames(strangers, positive[::2], negative, negative, 300, 0))
     )
 
 
@@ -71,7 +75,7 @@ def test_chance_alone_is_no_flipped_sign():
     rng = np.random.default_rng(0)
     question = Question('fog', 'fog', 'natural', '')
     flags = [
-        measure_frames(question, *(rng.normal(size=(2, 40)).astype(np.float32)), 100, 0).flipped
+        measure_frames(question, *(rng.normal(size=(3, 40)).astype(np.float32)), 100, 0).flipped
         for _ in range(30)
     ]
     assert sum(flags) <= 4
@@ -94,6 +98,27 @@ def test_one_image_has_no_interval():
 @pytest.mark.parametrize('score', [0, 1e20, -3e38])
 def test_a_histogram_of_equal_scores_has_a_width(score):
     scores = np.full(5, score, np.float32)
-    report = measure_frames(Question('fog', 'fog', 'natural', ''), scores, scores, 0, 0)
+    report = measure_frames(Question('fog', 'fog', 'natural', ''), scores, scores, scores, 0, 0)
     edges = report.curves.histogram.edges
     assert all(low < high for low, high in pairwise(edges))
+
+
+def test_frames_are_called_at_a_threshold_from_validation_frames():
+    val = np.arange(200, dtype=np.float32)
+    assert decision_threshold(val) == 198
+    # One of 200 may exceed it, with the next frame 2 of 201; of fewer than 99 it is the largest.
+    assert decision_threshold(val[:40]) == 39
+    positive = np.array([198, 199, 500, 3], np.float32)
+    negative = np.array([0, 5, 199, 100], np.float32)
+    question = Question('fog', 'fog', 'natural', '')
+    measures = measure_frames(question, positive, negative, val, 0, 0).measures
+    assert (measures['called'], measures['called_normal']) == (0.5, 0.25)
+
+
+def test_few_other_normal_frames_are_called():
+    rng = np.random.default_rng(3)
+    rates = [
+        np.mean(rng.normal(size=2000) > decision_threshold(rng.normal(size=150)))
+        for _ in range(200)
+    ]
+    assert 0.004 < np.mean(rates) <= 0.011

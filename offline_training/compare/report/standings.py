@@ -27,6 +27,8 @@ MEASURES = {
     'detection_accuracy': ('Detection accuracy', True),
     'auout': ('AUOUT', True),
     'auin': ('AUIN', True),
+    'called': ('Called at 1 % of val', True),
+    'called_normal': ('Normal called', False),
 }
 """Label of each measure, and whether more is better."""
 
