@@ -7,6 +7,7 @@ from offline_training.detectors.daain.detector import Daain
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.error_fusion.error_fusion import ErrorFusion
 from offline_training.detectors.fused.monitor import Monitor
+from offline_training.detectors.image_channel.image_channel import ImageChannel
 from offline_training.detectors.larex.latent_density import LaRED, LaREM
 from offline_training.detectors.logit_scores.logit_scores import (
     Energy,
@@ -46,6 +47,7 @@ _CLASSES: tuple[type[Detector], ...] = (
     LightObserver,
     DenseFlowDensity,
     ErrorFusion,
+    ImageChannel,
     Monitor,
 )
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from offline_training.calibration.config import CalibrationConfig
 from offline_training.data.config import DataConfig
 from offline_training.detectors.dense_flow.config import FlowConfig
+from offline_training.detectors.image_channel.config import ImageConfig
 from offline_training.detectors.observer.config import ObserverConfig
 from offline_training.learning.settings import check, setting, settings
 from offline_training.segmentation.config import BackboneConfig
@@ -66,6 +67,7 @@ class Config:
     backbone: BackboneConfig = setting(BackboneConfig(), 'The network.')
     flow: FlowConfig = setting(FlowConfig(), 'The flow.')
     observer: ObserverConfig = setting(ObserverConfig(), 'The observer.')
+    image: ImageConfig = setting(ImageConfig(), 'The image channel.')
     calibration: CalibrationConfig = setting(CalibrationConfig(), 'Calibration.')
     export: ExportConfig = setting(ExportConfig(), 'The bundle.')
 

@@ -7,11 +7,13 @@ from typing import TypeVar
 from offline_training.detectors.base import Detector
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.fused.monitor import Monitor
+from offline_training.detectors.image_channel.image_channel import ImageChannel
 from offline_training.detectors.observer.light_observer import LightObserver
 from offline_training.pipeline.context import Context
 
 FILES: dict[type[Detector], str] = {
     DenseFlowDensity: 'flow.safetensors',
+    ImageChannel: 'image.safetensors',
     LightObserver: 'observer.safetensors',
     Monitor: 'monitor.safetensors',
 }

@@ -23,6 +23,7 @@ from offline_training.synthesis.cutouts import Cutouts
 from offline_training.watched.graphs import tap_shapes
 
 PACKAGES = {
+    'image': {'sklearn': 'scikit-learn'},
     'calibrate': {'sklearn': 'scikit-learn'},
     'export': {'onnx': 'onnx', 'onnxscript': 'onnxscript', 'onnxruntime': 'onnxruntime'},
 }

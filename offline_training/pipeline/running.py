@@ -39,16 +39,19 @@ STAGES: Mapping[str, Stage] = {
     'observer': Stage(
         ('backbone',), ('observer',), ('observer.safetensors', 'observer.json'), True
     ),
+    'image': Stage(('backbone',), ('image',), ('image.safetensors', 'image.json')),
     'calibrate': Stage(
-        ('backbone', 'flow', 'observer'),
+        ('backbone', 'flow', 'observer', 'image'),
         ('calibration',),
         ('monitor.safetensors', 'calibration.json'),
     ),
     'evaluate': Stage(
-        ('backbone', 'flow', 'observer', 'calibrate'), ('calibration',), ('evaluation.json',)
+        ('backbone', 'flow', 'observer', 'image', 'calibrate'),
+        ('calibration',),
+        ('evaluation.json',),
     ),
     'export': Stage(
-        ('backbone', 'flow', 'observer', 'calibrate', 'evaluate'),
+        ('backbone', 'flow', 'observer', 'image', 'calibrate', 'evaluate'),
         ('name', 'calibration', 'export'),
         ('bundle/manifest.json',),
     ),
