@@ -1,4 +1,4 @@
-"""The malicious autoencoder: train it against a network, attack images, report the damage."""
+"""Train the malicious autoencoder, attack images with it, report the damage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -21,33 +20,29 @@ from rich.progress import track
 from offline_training.attacks.alternate_training import VictimSettings, train_alternately
 from offline_training.attacks.attack_damage import (
     answers,
-    attack_image,
+    attack_folder,
     damage_report,
     damage_table,
     draw_iou_bars,
 )
-from offline_training.attacks.autoencoder_options import arguments
 from offline_training.attacks.autoencoder_training import AttackSettings, AutoencoderTraining
 from offline_training.attacks.malicious_autoencoder import (
     MaliciousAutoencoder,
     export_attacker,
     in_color_order,
     load_attacker,
-    psnr,
 )
 from offline_training.data.base import (
-    DataError,
     SegmentationDataset,
     Split,
-    files_by_stem,
-    read_image,
 )
+from offline_training.learning.command_line import exit_status
 from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.session import Session
-from offline_training.learning.settings import ConfigError
-from offline_training.learning.store import StorageError, write_bytes, write_json, write_tensors
+from offline_training.learning.settings_text import add_options
+from offline_training.learning.store import write_json, write_tensors
 from offline_training.learning.threads import use_idle_cores
-from offline_training.measures.segmentation import VoidProtocol
+from offline_training.measures.segmentation import VOID_PROTOCOLS, VoidProtocol
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import (
@@ -58,7 +53,46 @@ from offline_training.pipeline.context import (
     watched_network,
 )
 
-USER_ERRORS = (ConfigError, DataError, StorageError, FloatingPointError)
+SUMMARIES = {
+    'train': 'train an attacker',
+    'apply': 'attack the images of a folder',
+    'report': 'IoU before and after',
+}
+EXAMPLES = {
+    'train': """\
+  python -m offline_training.attack_autoencoder train --weights ESPNET.pth \\
+      --config config/training/camvid_espnet.yaml \\
+      --data-dir ../shared/camvid --psnr 18.5 --output runs/attacker
+""",
+    'apply': """\
+  python -m offline_training.attack_autoencoder apply --images IMAGES \\
+      --attacker runs/attacker/attacker.safetensors --output ATTACKED
+""",
+    'report': """\
+  python -m offline_training.attack_autoencoder report --weights ESPNET.pth \\
+      --config config/training/camvid_espnet.yaml \\
+      --data-dir ../shared/camvid --output REPORT \\
+      --attacker runs/attacker/attacker.safetensors
+""",
+}
+DESCRIPTIONS = {
+    'train': """\
+Write attacker.safetensors, attacker.onnx and training.json. The attacker is
+chosen by the val split. With --rounds attacker and victim learn in turn; the
+copy of the victim that learnt is written as victim.safetensors, which
+--weights of `report` reads. Every key of the experiment is an option too; they
+are listed by python -m offline_training.train --help.
+""",
+    'apply': """\
+Attack every image at its own size and write PNG files of the same names, with
+psnr.json. The public checkpoint mal.pt is an attacker file too.
+""",
+    'report': """\
+Write report.json and iou.png: IoU per class before and after the attack, in
+per cent, and the PSNR. Every key of the experiment is an option too; they are
+listed by python -m offline_training.train --help.
+""",
+}
 
 
 def train(
@@ -122,29 +156,6 @@ def _plain(rows: list[dict[str, Any]]) -> list[dict[str, float | None]]:
     ]
 
 
-def apply(attacker: MaliciousAutoencoder, images: Path, output: Path) -> dict[str, float | None]:
-    """Attack every image of a folder at its own size; write PNG files of the same stems.
-
-    Return the PSNR in dB by stem, None for an image that did not change.
-    """
-    result: dict[str, float | None] = {}
-    files = files_by_stem(images)
-    if output.resolve() == images.resolve():
-        raise DataError(f'{output} is the folder of the images: give another --output.')
-    for stem, path in track(files.items(), 'attacking', console=Console(stderr=True)):
-        attacked, change = attack_image(attacker, read_image(path))
-        target = output / f'{stem}.png'
-        _, png = cv2.imencode('.png', cv2.cvtColor(attacked, cv2.COLOR_RGB2BGR))
-        try:
-            write_bytes(target, png.tobytes())
-        except OSError as error:
-            raise StorageError(
-                f'{target} cannot be written ({error}); check the folder and the disk'
-            ) from None
-        result[stem] = round(psnr(change), 3) if change > 0 else None
-    return result
-
-
 def report(
     config: Config,
     weights: Path,
@@ -176,7 +187,7 @@ def _samples(
 
 def _run(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.command == 'apply':
-        values = apply(load_attacker(options.attacker), options.images, options.output)
+        values = attack_folder(load_attacker(options.attacker), options.images, options.output)
         write_json(options.output / 'psnr.json', values)
         for stem, value in values.items():
             sys.stdout.write(f'{stem}\t{"unchanged" if value is None else f"{value:.2f} dB"}\n')
@@ -211,18 +222,90 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> None:
     train(config, options.weights, attack, victim, options.output, options.resume)
 
 
+def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options, and the words that are keys of the experiment."""
+    parser = argparse.ArgumentParser(
+        prog='python -m offline_training.attack_autoencoder',
+        description=__doc__,
+        epilog=f'examples:\n{"".join(EXAMPLES.values())}',
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    network = argparse.ArgumentParser(add_help=False)
+    network.add_argument(
+        '--config', type=Path, metavar='FILE', help='experiment; config.yaml of a run is one'
+    )
+    network.add_argument(
+        '--weights', type=Path, metavar='FILE', required=True, help='checkpoint of the victim'
+    )
+    network.add_argument('--data-dir', metavar='DIR', help='folder of the data set')
+    network.add_argument('--output', type=Path, metavar='DIR', required=True, help='result folder')
+
+    def add(name: str, parents: Sequence[argparse.ArgumentParser] = ()) -> Any:
+        return commands.add_parser(
+            name,
+            parents=parents,
+            help=SUMMARIES[name],
+            usage='%(prog)s [options]',
+            description=DESCRIPTIONS[name],
+            epilog=f'example:\n{EXAMPLES[name]}',
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    learn = add('train', [network])
+    names = [each.name for each in dataclasses.fields(AttackSettings)]
+    add_options(learn, AttackSettings, names)
+    learn.add_argument(
+        '--rounds',
+        type=int,
+        default=0,
+        metavar='N',
+        help='attacker and victim learn in turn, N times; 0 = the victim stays (%(default)s)',
+    )
+    add_options(learn, VictimSettings, ('steps', 'learning_rate'), 'victim_')
+    learn.add_argument('--resume', action='store_true', help='continue an interrupted training')
+    redraw = add('apply')
+    redraw.add_argument(
+        '--images', type=Path, metavar='DIR', required=True, help='folder of images'
+    )
+    redraw.add_argument(
+        '--output', type=Path, metavar='DIR', required=True, help='folder of the PNG files'
+    )
+    damage = add('report', [network])
+    damage.add_argument(
+        '--split',
+        choices=('train', 'val', 'test'),
+        default='val',
+        help='which images to measure on (%(default)s)',
+    )
+    damage.add_argument(
+        '--protocol',
+        choices=VOID_PROTOCOLS,
+        metavar='NAME',
+        default=VOID_PROTOCOLS[0],
+        help=f'what void counts as: {", ".join(VOID_PROTOCOLS)} (%(default)s)',
+    )
+    for command in (redraw, damage):
+        command.add_argument(
+            '--attacker',
+            type=Path,
+            metavar='FILE',
+            required=True,
+            help='attacker.safetensors, or the public mal.pt',
+        )
+    options, overrides = parser.parse_known_args(argv)
+    if overrides and options.command == 'apply':
+        parser.error(f'unrecognized arguments: {" ".join(overrides)}')
+    return options, overrides
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (2 for a mistake of the user)."""
-    options, overrides = arguments(argv)
-    try:
-        _run(options, overrides)
-    except USER_ERRORS as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write('\ninterrupted; continue a training with --resume\n')
-        return 130
-    return 0
+    options, overrides = _arguments(argv)
+    hint = 'interrupted; continue a training with --resume'
+    return exit_status(lambda: _run(options, overrides), hint)
 
 
 if __name__ == '__main__':

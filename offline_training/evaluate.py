@@ -8,13 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from offline_training.data.base import DataError
 from offline_training.evaluation import anomaly, events, safety, segmentation, views
-from offline_training.learning.settings import ConfigError
-from offline_training.learning.store import StorageError, write_json
-from ros2_ood_monitor.bundle.model_bundle import BundleError
-from ros2_ood_monitor.inference.engines.base import EngineError
-from ros2_ood_monitor.inference.runner import RunnerError
+from offline_training.learning.command_line import exit_status
+from offline_training.learning.store import write_json
 
 COMMANDS = {
     'segmentation': segmentation,
@@ -29,7 +25,6 @@ examples:
 more about one of them:
   python -m offline_training.evaluate events --help
 """
-USER_ERRORS = (ConfigError, DataError, StorageError, BundleError, EngineError, RunnerError)
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -62,21 +57,20 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     return options, overrides
 
 
+def _run(options: argparse.Namespace, overrides: list[str]) -> None:
+    command = COMMANDS[options.command]
+    report = command.run(options, overrides)
+    command.print_report(report)
+    if options.json == '-':
+        sys.stdout.write(json.dumps(report, indent=2) + '\n')
+    elif options.json is not None:
+        write_json(Path(options.json), report)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (2 for a mistake of the user)."""
     options, overrides = _arguments(argv)
-    command = COMMANDS[options.command]
-    try:
-        report = command.run(options, overrides)
-        command.print_report(report)
-        if options.json == '-':
-            sys.stdout.write(json.dumps(report, indent=2) + '\n')
-        elif options.json is not None:
-            write_json(Path(options.json), report)
-    except USER_ERRORS as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    return 0
+    return exit_status(lambda: _run(options, overrides))
 
 
 if __name__ == '__main__':

@@ -22,17 +22,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from offline_training.data.base import DataError
 from offline_training.data.classification import OPENERS, TorchvisionSet
 from offline_training.data.frames import Frames
 from offline_training.detectors.base import Detector
 from offline_training.detectors.logit_scores.logit_scores import MaxSoftmax
 from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis
 from offline_training.detectors.residual_flow.residual_flow import ResidualFlow
+from offline_training.learning.command_line import exit_status
 from offline_training.learning.session import Session
-from offline_training.learning.settings import ConfigError
 from offline_training.learning.store import (
-    StorageError,
     read_tensors,
     write_json,
     write_tensors,
@@ -290,14 +288,9 @@ def _positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (2 for a mistake of the user)."""
     options = _options(argv)
-    console = Console(stderr=True)
-    try:
-        table = run_protocol(options, console)
-    except (ConfigError, DataError, StorageError, FloatingPointError) as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    _print_table(table, Console())
-    return 0
+    return exit_status(
+        lambda: _print_table(run_protocol(options, Console(stderr=True)), Console())
+    )
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from offline_training.learning import ranks
+from offline_training.learning.command_line import exit_status
 from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.metrics import require_tensorboard
 from offline_training.learning.settings_text import commented_yaml, help_text
@@ -36,7 +37,6 @@ from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import Context, choose_device
 from offline_training.pipeline.refusals import refuse, refuse_stages
 from offline_training.pipeline.running import STAGES, run_stages
-from ros2_ood_monitor.commands.sentence import sentence
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -70,44 +70,35 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     return parser.parse_known_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status (2 for a mistake of the user)."""
-    options, overrides = _arguments(argv)
+def _run(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.data_dir is not None:
         overrides += ['--data.data_dir', options.data_dir]
     if options.weights is not None:
         overrides += ['--backbone.weights', options.weights]
     stages = [name.strip() for name in options.stages.split(',') if name.strip()]
-    try:
-        config = load_config(options.config, overrides)
-        refuse_stages(stages)
-        if options.print_config:
-            sys.stdout.write(commented_yaml(config))
-            return 0
-        keep_freed_memory()
-        use_idle_cores(config.threads)
-        output = options.output or Path('runs') / config.name
-        metrics = None if options.logger == 'none' else output / 'metrics'
-        if metrics is not None:
-            require_tensorboard()
-        with ranks.together():
-            context = Context(config, output, choose_device(config.device), log_dir=metrics)
-            refuse(context, stages, options.resume)
-            if ranks.rank() == 0:
-                write_text(output / 'config.yaml', commented_yaml(config))
-            run_stages(context, stages, options.resume)
-    except KeyboardInterrupt:
-        if ranks.speaks():
-            sys.stderr.write('\ninterrupted; continue with --resume\n')
-        return 130
-    except Exception as error:
-        message = sentence(error)
-        if message is None:
-            raise
-        if ranks.speaks():
-            sys.stderr.write(f'error: {message}\n')
-        return 2
-    return 0
+    config = load_config(options.config, overrides)
+    refuse_stages(stages)
+    if options.print_config:
+        sys.stdout.write(commented_yaml(config))
+        return
+    keep_freed_memory()
+    use_idle_cores(config.threads)
+    output = options.output or Path('runs') / config.name
+    metrics = None if options.logger == 'none' else output / 'metrics'
+    if metrics is not None:
+        require_tensorboard()
+    with ranks.together():
+        context = Context(config, output, choose_device(config.device), log_dir=metrics)
+        refuse(context, stages, options.resume)
+        if ranks.rank() == 0:
+            write_text(output / 'config.yaml', commented_yaml(config))
+        run_stages(context, stages, options.resume)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status (2 for a mistake of the user)."""
+    options, overrides = _arguments(argv)
+    return exit_status(lambda: _run(options, overrides), 'interrupted; continue with --resume')
 
 
 if __name__ == '__main__':

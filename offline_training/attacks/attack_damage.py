@@ -12,14 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from torch import nn
 
 from offline_training.attacks.malicious_autoencoder import psnr, squared_change
-from offline_training.data.base import VOID, labels_at_size
-from offline_training.learning.store import write_bytes
+from offline_training.data.base import (
+    VOID,
+    DataError,
+    files_by_stem,
+    labels_at_size,
+    read_image,
+)
+from offline_training.learning.store import StorageError, write_bytes
 from offline_training.measures.segmentation import ConfusionMatrix, VoidProtocol
 from offline_training.watched.base import Watched
 from offline_training.watched.prediction import predict_labels
@@ -57,6 +66,29 @@ def attack_image(attacker: nn.Module, image: UInt8Array) -> tuple[UInt8Array, fl
         change = squared_change(attacked, pixels).item()
         redrawn = attacked[0].to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     return redrawn, change
+
+
+def attack_folder(attacker: nn.Module, images: Path, output: Path) -> dict[str, float | None]:
+    """Attack every image of a folder at its own size; write PNG files of the same stems.
+
+    Return the PSNR in dB by stem, None for an image that did not change.
+    """
+    result: dict[str, float | None] = {}
+    files = files_by_stem(images)
+    if output.resolve() == images.resolve():
+        raise DataError(f'{output} is the folder of the images: give another --output.')
+    for stem, path in track(files.items(), 'attacking', console=Console(stderr=True)):
+        attacked, change = attack_image(attacker, read_image(path))
+        target = output / f'{stem}.png'
+        _, png = cv2.imencode('.png', cv2.cvtColor(attacked, cv2.COLOR_RGB2BGR))
+        try:
+            write_bytes(target, png.tobytes())
+        except OSError as error:
+            raise StorageError(
+                f'{target} cannot be written ({error}); check the folder and the disk'
+            ) from None
+        result[stem] = round(psnr(change), 3) if change > 0 else None
+    return result
 
 
 def answers(

@@ -20,11 +20,10 @@ from offline_training.compare.attack import ATTACKS
 from offline_training.compare.bench import run_comparison
 from offline_training.compare.config import ANOMALY_FOLDER, CompareConfig, load_compare_config
 from offline_training.compare.report.markdown import table_text
-from offline_training.data.base import DataError
 from offline_training.detectors import DETECTORS
+from offline_training.learning.command_line import exit_status
 from offline_training.learning.memory import keep_freed_memory
 from offline_training.learning.settings import ConfigError
-from offline_training.learning.store import StorageError
 from offline_training.perturbations import PERTURBATIONS
 from offline_training.pipeline.context import SEGMENTATION_SETS
 
@@ -82,24 +81,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--detectors', metavar='NAMES', help='comma-separated rows to compare (default: all)'
     )
     options = parser.parse_args(argv)
-    console = Console(stderr=True)
-    try:
-        config = load_compare_config(options.config)
-        if options.detectors is not None:
-            config = _only(config, options.detectors)
-        keep_freed_memory()
-        table = run_comparison(
-            config, options.config.parent, options.data_root, options.output, options.run, console
-        )
-    except (ConfigError, DataError, StorageError) as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write('\ninterrupted; the same command continues\n')
-        return 130
+    return exit_status(lambda: _run(options), 'interrupted; the same command continues')
+
+
+def _run(options: argparse.Namespace) -> None:
+    console, config = Console(stderr=True), load_compare_config(options.config)
+    if options.detectors is not None:
+        config = _only(config, options.detectors)
+    keep_freed_memory()
+    table = run_comparison(
+        config, options.config.parent, options.data_root, options.output, options.run, console
+    )
     sys.stdout.write(table_text(table))
     console.print(f'look at {options.output / "report.html"}')
-    return 0
 
 
 def _epilog() -> str:

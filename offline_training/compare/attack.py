@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -53,9 +54,10 @@ class Victim:
     seed: int
 
 
-def _gradient_sign(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+def _gradient_sign(
+    victim: Victim, *, epsilon: float = 8.0, steps: int = 1, target: str | None = None
+) -> Attack:
     segment = channels_first(victim.experiment.watched)
-    epsilon, steps, target = _take(settings, epsilon=8.0, steps=1, target=None)
     names = list(victim.experiment.class_names)
     if target is not None and target not in names:
         raise ConfigError(f'an attack aims at {target!r}, but the classes are {", ".join(names)}')
@@ -70,18 +72,16 @@ def _gradient_sign(victim: Victim, settings: Mapping[str, Any]) -> Attack:
 
 
 def _projected(
-    method: Callable[..., Tensor], victim: Victim, settings: Mapping[str, Any]
+    method: Callable[..., Tensor], victim: Victim, *, epsilon: float = 8.0, steps: int = 10
 ) -> Attack:
     segment = channels_first(victim.experiment.watched)
-    epsilon, steps = _take(settings, epsilon=8.0, steps=10)
     return lambda images, labels, generator: method(
         segment, images, labels, epsilon, steps, generator
     )
 
 
-def _local(victim: Victim, settings: Mapping[str, Any]) -> Attack:
+def _local(victim: Victim, *, epsilon: float = 16.0, name: str = 'min_random_patch') -> Attack:
     segment = channels_first(victim.experiment.watched)
-    epsilon, name = _take(settings, epsilon=16.0, name='min_random_patch')
     if name not in LOCAL_ATTACKS:
         raise ConfigError(
             f'there is no local attack {name!r}; take one of {", ".join(LOCAL_ATTACKS)}'
@@ -91,8 +91,9 @@ def _local(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     )[0]
 
 
-def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
-    epsilon, steps, batch = _take(settings, epsilon=10.0, steps=80, batch=4)
+def _universal(
+    victim: Victim, *, epsilon: float = 10.0, steps: int = 80, batch: int = 4
+) -> Attack:
     learnt, path = _learnt(
         victim, 'universal', {'epsilon': epsilon, 'steps': steps, 'batch': batch}
     )
@@ -116,8 +117,9 @@ def _universal(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     return lambda images, labels, generator: perturbed(images, delta())
 
 
-def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
-    psnr, steps, width = _take(settings, psnr=30.0, steps=400, width=8)
+def _autoencoder(
+    victim: Victim, *, psnr: float = 30.0, steps: int = 400, width: int = 8
+) -> Attack:
     asked = AttackSettings(psnr=psnr, steps=steps, width=width, seed=victim.seed)
     learnt, path = _learnt(victim, 'autoencoder', asdict(asked))
 
@@ -152,7 +154,7 @@ def _autoencoder(victim: Victim, settings: Mapping[str, Any]) -> Attack:
     return attack
 
 
-ATTACKS: dict[str, Callable[[Victim, Mapping[str, Any]], Attack]] = {
+ATTACKS: dict[str, Callable[..., Attack]] = {
     'fgsm': _gradient_sign,
     'pgd': partial(_projected, pgd),
     'cospgd': partial(_projected, cospgd),
@@ -160,7 +162,7 @@ ATTACKS: dict[str, Callable[[Victim, Mapping[str, Any]], Attack]] = {
     'universal': _universal,
     'autoencoder': _autoencoder,
 }
-"""What prepares each kind of attack, quickly; long work waits for the first frame."""
+"""What prepares each kind of attack, quickly; its keywords are the settings of the kind."""
 LEARNT_FROM = {'universal': ('train',), 'autoencoder': ('train', 'val')}
 """Sources of a `Victim` that an attack learns from; the others learn nothing."""
 
@@ -177,8 +179,18 @@ def _learnt(victim: Victim, kind: str, settings: Mapping[str, Any]) -> tuple[Ent
     return entry, victim.folder / f'{entry.name}.safetensors'
 
 
-def _take(settings: Mapping[str, Any], **defaults: Any) -> tuple[Any, ...]:
-    """Return the settings in the order of the defaults; unknown or impossible ones are refused."""
+def prepare_attack(kind: str, victim: Victim, settings: Mapping[str, Any]) -> Attack:
+    """Return an attack; long work waits for the first frame.
+
+    Raises:
+        ConfigError: a setting is unknown or impossible.
+    """
+    prepare = ATTACKS[kind]
+    defaults = {
+        name: each.default
+        for name, each in inspect.signature(prepare).parameters.items()
+        if each.kind is each.KEYWORD_ONLY
+    }
     if unknown := set(settings) - set(defaults):
         raise ConfigError(
             f'an attack has the setting {sorted(unknown)[0]!r}, but it takes '
@@ -194,4 +206,4 @@ def _take(settings: Mapping[str, Any], **defaults: Any) -> tuple[Any, ...]:
             raise ConfigError(
                 f'an attack has {key} {value!r}, but it must be {number} above 0; correct it'
             )
-    return tuple({**defaults, **settings}.values())
+    return prepare(victim, **settings)

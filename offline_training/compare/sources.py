@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from offline_training.attacks.malicious_autoencoder import psnr
-from offline_training.compare.attack import ATTACKS, LEARNT_FROM, Victim
+from offline_training.compare.attack import LEARNT_FROM, Victim, prepare_attack
 from offline_training.compare.config import ANOMALY_FOLDER, Attacked, CompareConfig, ImageSet
 from offline_training.compare.experiment import Experiment
 from offline_training.compare.source import Group, PixelTruth, Source, SourceFrame
@@ -137,7 +137,7 @@ def perturbed_source(
 
 def attacked_source(name: str, normal: Source, attacked: Attacked, victim: Victim) -> Source:
     """Attack each `every`-th frame of a source; images are rounded to bytes as a camera's."""
-    attack = ATTACKS[attacked.kind](victim, attacked.settings)
+    attack = prepare_attack(attacked.kind, victim, attacked.settings)
     every = attacked.every
 
     def read(index: int) -> SourceFrame:

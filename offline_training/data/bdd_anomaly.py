@@ -28,6 +28,7 @@ from offline_training.data.base import (
 from offline_training.data.bdd import labelled_files
 from offline_training.data.cityscapes import CLASSES, TRAIN_IDS
 from offline_training.data.odgt import read_odgt
+from offline_training.learning.command_line import exit_status
 from offline_training.learning.store import write_json
 
 UNKNOWN = {'train': 16, 'motorcycle': 17, 'bicycle': 18}
@@ -122,14 +123,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog='python -m offline_training.data.bdd_anomaly', description=__doc__
     )
     parser.add_argument('root', type=Path, help='folder of BDD100K')
-    try:
-        counts = write_split(parser.parse_args(argv).root)
-    except DataError as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    for name, count in counts.items():
-        sys.stdout.write(f'{name}.odgt: {count} images\n')
-    return 0
+    root = parser.parse_args(argv).root
+
+    def report() -> None:
+        for name, count in write_split(root).items():
+            sys.stdout.write(f'{name}.odgt: {count} images\n')
+
+    return exit_status(report)
 
 
 if __name__ == '__main__':
