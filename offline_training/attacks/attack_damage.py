@@ -190,9 +190,9 @@ def draw_iou_bars(path: Path, report: dict[str, Any]) -> None:
     )
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, ncols=2, loc='upper right')
-    figure_file = io.BytesIO()
-    figure.savefig(figure_file, format='png', dpi=110)
-    write_bytes(path, figure_file.getvalue())
+    png = io.BytesIO()
+    figure.savefig(png, format='png', dpi=110)
+    write_bytes(path, png.getvalue())
 
 
 def _finite(value: float) -> float | None:

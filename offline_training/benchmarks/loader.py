@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from offline_training.data.frames import Frames
 from offline_training.data.labelled_folder import LabelledFolder
@@ -167,17 +167,19 @@ def measure(counts: Sequence[int], batches: int, repeats: int) -> dict[str, Any]
 
 
 def _table(figures: dict[str, Any]) -> Table:
-    table = Table(title=f'training on images of {WIDTH}x{HEIGHT}')
-    table.add_column('what')
-    table.add_column('figure', justify='right')
-    for count, peak in figures['peak_mb'].items():
-        table.add_row(f'peak memory, {count} images', f'{peak:.0f} MB')
-    table.add_row('growth of the peak', f'{figures["peak_growth"]:+.1%}')
-    for workers, speed in figures['loader_images_per_second'].items():
-        table.add_row(f'loader alone, workers: {workers}', f'{speed:.1f} images/s')
-    table.add_row('two workers / one', f'{figures["two_workers_over_one"]:.2f}')
-    speed = figures['step_images_per_second']
-    table.add_row(f'a training step takes in ({figures["device"]})', f'{speed:.1f} images/s')
+    peaks, speeds = figures['peak_mb'], figures['loader_images_per_second']
+    step = figures['step_images_per_second']
+    rows = {
+        **{f'peak memory, {count} images': f'{peak:.0f} MB' for count, peak in peaks.items()},
+        'growth of the peak': f'{figures["peak_growth"]:+.1%}',
+        **{f'loader alone, workers: {n}': f'{speed:.1f} images/s' for n, speed in speeds.items()},
+        'two workers / one': f'{figures["two_workers_over_one"]:.2f}',
+        f'a training step takes in ({figures["device"]})': f'{step:.1f} images/s',
+    }
+    table = Table('what', Column('figure', justify='right'))
+    table.title = f'training on images of {WIDTH}x{HEIGHT}'
+    for row in rows.items():
+        table.add_row(*row)
     return table
 
 

@@ -126,7 +126,7 @@ def _open_experiment(
 def _undisturbed(
     sources: Sources, stored: StoredScores, num_classes: int
 ) -> dict[str, ConfusionMatrix]:
-    """Return what the network says of the scenes of every disturbed source before that."""
+    """Return, by disturbed source, the confusion on the same frames before the change."""
     predictions = stored.predictions(sources.normal)
 
     @cache

@@ -30,7 +30,7 @@ SOURCES_PER_PANEL = 3
 ATTACK_FRAME = 0.4
 """Position in the normal source of the frame on which attacks and perturbations are shown."""
 QUANTILES = (0.02, 0.995)
-"""Scores from where to where a map's colours run, over all frames of a set."""
+"""Range of a map's colours, as quantiles of its scores over all frames of a set."""
 
 
 def all_panels(
@@ -54,31 +54,20 @@ def all_panels(
 def _disturbed_panels(
     experiment: Experiment, normal: Source, disturbed: Sequence[Source]
 ) -> list[Panel]:
-    """Show one frame under every perturbation and attack, with what the network makes of it."""
+    """Show one frame under every perturbation and attack, and how the network segments it."""
     panels = []
     for start in range(0, len(disturbed), SOURCES_PER_PANEL):
         images = []
         for source in disturbed[start : start + SOURCES_PER_PANEL]:
             frame = source.read(round(ATTACK_FRAME * (source.count - 1)))
             likeness = '' if frame.psnr is None else f', {frame.psnr:.1f} dB'
-            images.append((f'{source.name}{likeness}', _rgb(experiment, frame.image)))
-            images.append(('segmentation', _segmented(experiment, frame)))
+            images += _pair(experiment, f'{source.name}{likeness}', frame)
         panels.append(Panel('', '', images, 'attacks'))
-    if panels:
-        reference = normal.read(round(ATTACK_FRAME * (normal.count - 1)))
-        panels.insert(
-            0,
-            Panel(
-                'undisturbed',
-                reference.name,
-                [
-                    ('image', _rgb(experiment, reference.image)),
-                    ('segmentation', _segmented(experiment, reference)),
-                ],
-                'attacks',
-            ),
-        )
-    return panels
+    if not panels:
+        return []
+    reference = normal.read(round(ATTACK_FRAME * (normal.count - 1)))
+    images = _pair(experiment, 'image', reference)
+    return [Panel('undisturbed', reference.name, images, 'attacks'), *panels]
 
 
 def _extreme_panels(
@@ -132,13 +121,17 @@ def _extreme_panels(
     return panels
 
 
-def _segmented(experiment: Experiment, frame: SourceFrame) -> UInt8Array:
+def _pair(experiment: Experiment, label: str, frame: SourceFrame) -> list[tuple[str, UInt8Array]]:
+    """Return a frame and how the network segments it, with their labels."""
     watched = experiment.watched
     with torch.inference_mode():
         labels = predict_labels(
             watched.network, watched.normalize, frame.image, watched.num_classes
         )
-    return _colors(experiment, labels)
+    return [
+        (label, _rgb(experiment, frame.image)),
+        ('segmentation', _colors(experiment, labels)),
+    ]
 
 
 def _rgb(experiment: Experiment, image: UInt8Array) -> UInt8Array:

@@ -76,7 +76,7 @@ class StoredScores:
 
 
 class RememberingWatched(Watched):
-    """Looks once at an image that many detectors ask about.
+    """Runs the network once on an image that many detectors score.
 
     Only for detectors of one pass: others change the network between their passes. Where hooks
     watch the inner modules, the network runs, or there would be nothing to see.
@@ -139,8 +139,8 @@ def score_source(
             if source.truth:
                 arrays.put(NETWORK, index, predicted)
             for name, detector in missing.items():
-                eye = shared if detector.shares_features else watched
-                score, score_map = _scores(detector, eye, images, stride)
+                network = shared if detector.shares_features else watched
+                score, score_map = _scores(detector, network, images, stride)
                 for tensor in (score, score_map):
                     if tensor is not None and not tensor.isfinite().all():
                         raise ValueError(

@@ -72,7 +72,7 @@ class AtNetworkSize:
             tuple(self.dataset.class_names),
             getattr(self.dataset, 'table', None),
             (self.width, self.height, self.color_order),
-            # Painted scenes have no files; their index and what they are painted from do as well.
+            # Painted scenes have no files, but an index and what they are painted from.
             None if files else (index, getattr(self.dataset, 'painted_from', None)),
         )
         digest = hashlib.sha256(repr(made_from).encode())

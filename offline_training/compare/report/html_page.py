@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from offline_training.compare.report.standings import Standings, group_title
+from offline_training.compare.report.standings import Sets, Standings, group_title
 from offline_training.compare.report.views import (
     CLOSE,
     cost_charts,
@@ -67,17 +67,19 @@ def report_html(
             'Device': network.device,
             'Made': f'{comparison.created}, version {comparison.version}',
         },
-        sections=_sections(standings, curves, panels),
+        sections=_sections(standings, sets, curves, panels),
     )
     return render(page, __package__)
 
 
 def _sections(
-    standings: Standings, curves: Mapping[str, Mapping[str, Curves]], panels: Sequence[Panel]
+    standings: Standings,
+    sets: Sets,
+    curves: Mapping[str, Mapping[str, Curves]],
+    panels: Sequence[Panel],
 ) -> list[Section]:
     """Return the sections that have content, in order."""
     hues, comparison = standings.hues(), standings.comparison
-    sets = list(chain.from_iterable(standings.groups.values()))
     found = []
     if sets:
         found.append(

@@ -35,7 +35,7 @@ MEASURES = {
 COLOURED = 6
 """Detectors of a group that are drawn in colour."""
 HUES = 8
-"""Colours there are."""
+"""Number of colours."""
 
 Sets = Sequence[SetFacts]
 
