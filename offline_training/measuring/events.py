@@ -186,5 +186,5 @@ def report(found: Sequence[Event], approach: Approach, fps: float, seed: int) ->
         'assumed': {**asdict(approach), 'frame_rate': fps, 'seed': seed},
         'events': [asdict(each) for each in found],
         'protocol': 'objects are found at CAUTION or worse, and at ALERT or worse; one before '
-        'which the state was not NOMINAL is not found; all others count',
+        'which the state was not NOMINAL is not found; medians are over those found',
     }
