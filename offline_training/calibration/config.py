@@ -13,7 +13,10 @@ class CalibrationConfig:
     """Fusion, regions, conformal frame score and alarm rule."""
 
     region_threshold: float = setting(
-        0.5, 'Least probability of being unknown for a pixel of a region.', low=0.001, high=0.999
+        0.5,
+        'Least probability of being unknown for a pixel of a region; normal driving may raise it.',
+        low=0.001,
+        high=0.999,
     )
     min_area: int = setting(
         48,
@@ -35,13 +38,6 @@ class CalibrationConfig:
         'Frames per second of the calibration sequences and of the camera.',
         low=0.1,
         high=1000,
-    )
-    drift: float | None = setting(
-        None,
-        'Evidence lost per frame.',
-        low=0.01,
-        high=10,
-        null='what makes the alarm fastest for the same false alarms',
     )
     block_seconds: float = setting(
         6.0,

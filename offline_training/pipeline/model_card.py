@@ -9,6 +9,7 @@ ROLES = {
     'energy': 'the energy of its own logits',
     'density': 'a normalising flow: how unusual are the features of a place',
     'observer': 'an observer head: what is unknown, and where is the segmentation wrong',
+    'image_statistics': 'an image channel: is the whole image like those of the calibration',
 }
 """What a person calls that which gives a tensor."""
 
@@ -17,7 +18,8 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     """Render the card from the manifest; every figure in it is read, none is written by hand."""
     size, channels = manifest['input'], manifest['channels']
     weighted = [each for channel in channels.values() for each in _weighted(channel)]
-    read = {each['tensor'] for each in weighted}
+    statistics = [each for c in channels.values() for each in c.get('statistics', ())]
+    read = {each['tensor'] for each in (*weighted, *statistics)}
     watchers = '\n'.join(f'- {role}' for tensor, role in ROLES.items() if tensor in read)
     measured = {'fused', *(each['name'] for each in weighted)}
     anomaly = manifest['metrics']['val_anomaly']
@@ -54,12 +56,13 @@ Anomalies ({anomaly['protocol']}; {anomaly['frames']} frames), in percent:
 Each has its own score and alarm; the monitor's state is the most severe of them. Evidence grows by
 frame score minus drift, at most by a third of the threshold.
 
-| channel | maps (weight) | drift | alarm at | asked per hour | certified per hour | from |
-|---|---|---|---|---|---|---|
+| channel | reads (weight) | alarms at (drift) | asked per hour | certified per hour | from |
+|---|---|---|---|---|---|
 {alarms}
 
 "Certified" are false alarms per hour, by the calibration sequences; more normal driving lowers
-that figure.
+that figure. Fewer than five sequences certify nothing, as frames of one sequence resemble each
+other.
 {_cannot_see(manifest.get('cannot_see', ()))}
 ## Limits
 
@@ -70,11 +73,16 @@ known class are not found. This is a monitor, not a certified safety function.
 
 
 def _channel(name: str, channel: Mapping[str, Any]) -> str:
-    maps = ', '.join(f'{each["name"]} ({each["weight"]:.2f})' for each in _weighted(channel))
-    (alarm,), certificate = channel['alarms'], channel['certificate']
+    reads = [f'{each["name"]} ({each["weight"]:.2f})' for each in _weighted(channel)]
+    reads += [each['name'] for each in channel.get('statistics', ())]
+    rules = ', '.join(
+        f'{alarm["threshold"]:.2f} ({alarm["drift"]:.2f})' for alarm in channel['alarms']
+    )
+    certificate = channel['certificate']
+    certified = certificate['certified_per_hour']
     return (
-        f'| {name} | {maps} | {alarm["drift"]:.2f} | {alarm["threshold"]:.2f} '
-        f'| {certificate["budget_per_hour"]:g} | {certificate["certified_per_hour"]:.3g} '
+        f'| {name} | {", ".join(reads)} | {rules} | {certificate["budget_per_hour"]:.3g} '
+        f'| {"UNCERTIFIED" if certified is None else format(certified, ".3g")} '
         f'| {certificate["sequences"]} sequences, {certificate["hours"]:.2g} h at '
         f'{certificate["frame_rate"]:g} frames per second |'
     )
@@ -109,4 +117,5 @@ def _or_dash(value: float | None, factor: int = 1) -> str:
 
 
 def _weighted(channel: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [each for each in channel['fusion']['maps'] if each['weight']]
+    fusion = channel['fusion']
+    return [each for each in fusion['maps'] if each['weight']] if fusion else []

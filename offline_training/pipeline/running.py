@@ -42,7 +42,7 @@ STAGES: Mapping[str, Stage] = {
     'image': Stage(('backbone',), ('image',), ('image.safetensors', 'image.json')),
     'calibrate': Stage(
         ('backbone', 'flow', 'observer', 'image'),
-        ('calibration',),
+        ('calibration', 'observer'),
         ('monitor.safetensors', 'calibration.json'),
     ),
     'evaluate': Stage(

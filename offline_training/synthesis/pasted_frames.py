@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from offline_training.data.base import VOID
 from offline_training.data.frames import Frames
+from offline_training.synthesis.negatives import GENERATED, Negatives
 from offline_training.synthesis.pasting import paste_objects
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
 from ros2_ood_monitor.frame import UInt8Array
@@ -23,12 +24,14 @@ class PastedFrame:
     truth: UInt8Array
 
 
-def pasted_frames(frames: Frames, seed: int) -> Iterator[PastedFrame]:
+def pasted_frames(
+    frames: Frames, seed: int, negatives: Negatives = GENERATED
+) -> Iterator[PastedFrame]:
     """Yield every frame with objects pasted into it, the same ones for the same seed."""
     rng = np.random.default_rng((seed, 7919))
     for image, labels in frames:
         donor = frames[int(rng.integers(len(frames)))][0]
-        pasted, mask = paste_objects(rng, image, donor)
+        pasted, mask = paste_objects(rng, image, donor, negatives=negatives)
         yield PastedFrame(pasted, _map_truth(mask, labels))
 
 

@@ -62,8 +62,18 @@ def test_a_map_without_weight_is_not_on_the_card(density):
 
 def test_every_channel_says_what_it_certifies():
     text = card(object=channel(unknown=1.25), density=channel(density=1.0))
-    assert '| object | unknown (1.25) | 1.50 | 9.00 | 0.5 | 12.2 | 20 sequences, 0.4 h' in text
-    assert '| density | density (1.00) | 1.50 | 9.00 | 0.5 | 12.2 | 20 sequences' in text
+    assert '| object | unknown (1.25) | 9.00 (1.50) | 0.5 | 12.2 | 20 sequences, 0.4 h' in text
+    assert '| density | density (1.00) | 9.00 (1.50) | 0.5 | 12.2 | 20 sequences' in text
+
+
+def test_an_image_channel_without_a_certificate_says_so():
+    image = channel()
+    image['fusion'] = None
+    image['certificate']['certified_per_hour'] = None
+    image['statistics'] = [{'name': 'moments', 'tensor': 'image_statistics'}]
+    text = card(object=channel(unknown=1.25), image=image)
+    assert '| image | moments | 9.00 (1.50) | 0.5 | UNCERTIFIED | 20 sequences' in text
+    assert '- an image channel' in text
 
 
 def test_what_a_bundle_cannot_see_is_on_its_card():

@@ -21,6 +21,7 @@ from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.network_detector import NetworkDetector
 from offline_training.detectors.observer.light_observer import LightObserver
 from offline_training.detectors.one_pass import on_cpu
+from offline_training.synthesis.negatives import Negatives, held_out_negatives
 from offline_training.synthesis.pasted_frames import pasted_frames
 from offline_training.watched.base import Seen, Watched
 from offline_training.watched.export import ExportedNetwork, export_network, gate_looks
@@ -38,6 +39,7 @@ SOURCES = {
 OWN_CHANNELS = ('density', 'unknown')
 """Maps of flow and observer that are channels of their own where the fusion does without them."""
 BATCH = 6
+HELD_OUT = held_out_negatives(None)
 PIXELS = 200_000
 """Pixels at most that the fusion is fitted on."""
 
@@ -81,8 +83,12 @@ class Monitor(CombinedDetector):
         monitor.observer, monitor.flow = observer, flow
         return monitor
 
-    def fit_weights(self, watched: Watched, frames: Frames) -> None:
+    def fit_weights(
+        self, watched: Watched, frames: Frames, negatives: Negatives = HELD_OUT
+    ) -> None:
         """Fit the fusion on the frames with and without pasted objects.
+
+        The objects must be of families that the observer was not trained on, or it is overrated.
 
         Raises:
             CalibrationError: no map is higher on the pasted objects.
@@ -90,7 +96,7 @@ class Monitor(CombinedDetector):
         truths: list[UInt8Array] = []
 
         def pasted() -> Iterator[UInt8Array]:
-            for frame in pasted_frames(frames, self.settings['seed']):
+            for frame in pasted_frames(frames, self.settings['seed'], negatives):
                 truths.append(frame.truth)
                 yield frame.image
 

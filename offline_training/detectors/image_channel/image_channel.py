@@ -16,21 +16,12 @@ from offline_training.detectors.image_channel.image_statistics import NAMES, Ima
 from offline_training.detectors.image_channel.tap_features import TapFeatures, tap_features
 from offline_training.detectors.one_pass import OnePassDetector, on_cpu
 from offline_training.learning.session import QUIET, Session
-from offline_training.perturbations import perturb
+from offline_training.perturbations import PERTURBATIONS, SEEN_IN_TRAINING, perturb
 from offline_training.watched.base import Seen, Watched
 from offline_training.watched.export import ExportedNetwork, export_network, gate_looks
 from ros2_ood_monitor.frame import UInt8Array
 
-SEEN_KINDS = (
-    'shot_noise',
-    'defocus_blur',
-    'motion_blur',
-    'night',
-    'rain',
-    'soiling',
-    'dead_pixels',
-)
-"""The perturbations that a trained part may see; the others are kept to measure with."""
+SEEN_KINDS = tuple(kind for kind in PERTURBATIONS if kind in SEEN_IN_TRAINING)
 LEAST_SEVERITY = 0.2
 OUTPUT = 'image_statistics'
 """The exported tensor, float32 (1, 3), in the order of `image_statistics.NAMES`."""

@@ -16,40 +16,38 @@ import onnx
 import torch
 from torch import Tensor
 
-from offline_training.detectors.fused.monitor import Monitor
 from offline_training.learning.settings import to_dict
 from offline_training.learning.store import read_json
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.examine import examine
-from offline_training.pipeline.fitted import load_fitted
 from offline_training.pipeline.model_card import model_card
+from offline_training.pipeline.normal_sequences import Measured
 from offline_training.synthesis.cutouts import Cutouts
+from offline_training.synthesis.negatives import held_out_negatives
 from offline_training.synthesis.pasted_frames import pasted_frames
-from offline_training.watched.base import Watched
 from offline_training.watched.export import GATE_FRAMES, ExportedNetwork, export_watched
 from ros2_ood_monitor import __version__
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, SCHEMA_VERSION
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle, write_bundle
 from ros2_ood_monitor.frame import UInt8Array
 from ros2_ood_monitor.inference.engines.selection import available_backends
-from ros2_ood_monitor.inference.fusion import frame_statistic, fused_logits
 from ros2_ood_monitor.inference.runner import Runner
 
 
 def run(context: Context) -> None:
     """Write the bundle to `bundle/`; an existing one survives any failure."""
-    monitor, watched = load_fitted(Monitor, context), context.watched()
     config = context.config
+    measured = Measured.of(context)
     images = context.val_data.images[:GATE_FRAMES]
     with tempfile.TemporaryDirectory(dir=context.output_dir) as folder:
         staging = Path(folder)
-        networks = _networks(watched, monitor, torch.from_numpy(np.stack(images)), staging)
+        networks = _networks(measured, torch.from_numpy(np.stack(images)), staging)
         for each in networks:
             context.console.print(
                 f'{each.name}: {len(each.gates["operators"])} kinds of operator, parity error '
                 f'{each.gates["parity_error"]:.1e}'
             )
-        selftest = _selftest(context, watched, monitor, staging)
+        selftest = _selftest(context, measured, staging)
         manifest = _manifest(context, networks, selftest)
         files = [each.network.path for each in networks]
         files += [staging / frame['image'] for frame in selftest]
@@ -68,34 +66,27 @@ def run(context: Context) -> None:
     _tensorrt(context, bundle)
 
 
-def _networks(
-    watched: Watched, monitor: Monitor, images: Tensor, folder: Path
-) -> list[ExportedNetwork]:
+def _networks(measured: Measured, images: Tensor, folder: Path) -> list[ExportedNetwork]:
     """Export what the channels read, the watched network first."""
-    networks = monitor.export(watched, images, folder)
+    watched, monitor = measured.watched, measured.monitor
+    networks = [
+        *monitor.export(watched, images, folder),
+        *measured.image.export(watched, images, folder),
+    ]
     read = [each.tensor for fusion in monitor.channels.values() for each in fusion.maps]
     return [export_watched('backbone', watched, networks, images, folder, read), *networks]
 
 
-def _selftest(
-    context: Context, watched: Watched, monitor: Monitor, folder: Path
-) -> list[dict[str, Any]]:
+def _selftest(context: Context, measured: Measured, folder: Path) -> list[dict[str, Any]]:
     """Store the most ordinary validation frame and the most anomalous pasted one."""
-    top = context.config.calibration.top_fraction
-
-    def statistics(image: UInt8Array) -> dict[str, float]:
-        (maps,) = monitor.stream(watched, [image])
-        return {
-            name: frame_statistic(fused_logits(maps, fusion), top)
-            for name, fusion in monitor.channels.items()
-        }
 
     def statistic(image: UInt8Array) -> float:
-        return statistics(image)[DEFAULT_CHANNEL]
+        return measured.statistics(image)[DEFAULT_CHANNEL]
 
     data = context.val_data
     normal = data.images[:GATE_FRAMES]
-    pasted = islice(pasted_frames(data, context.config.calibration.seed), GATE_FRAMES)
+    negatives = held_out_negatives(context.config.observer.objects)
+    pasted = islice(pasted_frames(data, context.config.calibration.seed, negatives), GATE_FRAMES)
     chosen = {
         'normal': min(normal, key=statistic),
         'anomaly': max((each.image for each in pasted), key=statistic),
@@ -109,7 +100,7 @@ def _selftest(
         frames.append(
             {
                 'image': place,
-                'statistics': statistics(image),
+                'statistics': measured.statistics(image),
                 'alarming': name == 'anomaly',
             }
         )

@@ -1,0 +1,1 @@
+"""From scalars of normal frames to references, alarm rules, region thresholds and certificates."""
