@@ -110,8 +110,10 @@ class Supervisor:
             raise ValueError(f'phase must be one of {", ".join(PHASES)}, not {phase!r}')
         with self._lock:
             self._hold()
+            if phase != self._phase or phase == 'loading':
+                # Ready once more is no reason to forgive a camera its silence.
+                self._phase_since_ns = self.clock.now_ns()
             self._phase = phase
-            self._phase_since_ns = self.clock.now_ns()
             self._pending_since_ns = None
             if phase == 'loading':
                 self._scored_since_loading = False

@@ -117,6 +117,15 @@ def test_nothing_is_ok_before_the_first_scored_frame():
     assert rig.frame() == State.NOMINAL
 
 
+def test_ready_once_more_does_not_forgive_a_silent_camera():
+    rig = Rig(stale_after_s=0.4).ready()
+    rig.frame()
+    rig.wait(0.3)
+    rig.supervisor.set_phase('ready')
+    rig.wait(0.2)
+    assert rig.codes == ['stale']
+
+
 def test_nothing_is_ok_after_loading_again_before_a_scored_frame():
     rig = Rig()
     rig.ready()

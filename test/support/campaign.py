@@ -46,7 +46,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         report
         for outcome in ('passed', 'failed', 'error', 'skipped')
         for report in terminalreporter.getreports(outcome)
-        if report.when == 'call' or outcome != 'passed'
+        # A module that is skipped as a whole gives a report of another kind.
+        if isinstance(report, pytest.TestReport) and (report.when == 'call' or outcome != 'passed')
     ]
     rows = [
         f'| {report.nodeid.partition("::")[2]} | {report.outcome} | {report.duration:.0f} | '
