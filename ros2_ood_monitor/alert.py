@@ -60,6 +60,8 @@ class Alert:
     """Infinity before the first frame."""
     source: Header | None = None
     latched: bool = False
+    certified: bool | None = None
+    """Whether the false-alarm rate of the bundle is certified; None while none is in use."""
 
     @property
     def message(self) -> str:

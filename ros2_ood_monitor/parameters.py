@@ -77,6 +77,11 @@ class Parameter:
 _TABLE = (
     Parameter('bundle', '', 'Directory of the model bundle.'),
     Parameter(
+        'require_certified',
+        False,
+        'Refuse, with a FAULT, a bundle whose rate of false alarms is not certified.',
+    ),
+    Parameter(
         'backend',
         'auto',
         'Inference engine; auto takes the fastest one that is installed.',

@@ -40,7 +40,9 @@ def execute(args: argparse.Namespace) -> int:
     fit = able(findings)
     if args.bundle is not None:
         tested = examine_bundle(args.bundle)
-        fit = fit and any(finding.status is Status.OK for finding in tested)
+        fit = fit and any(
+            finding.status is Status.OK for finding in tested if finding.group == 'bundle'
+        )
         findings += tested
 
     console = Console(highlight=False)

@@ -69,7 +69,11 @@ def able(findings: Iterable[Finding]) -> bool:
 
 
 def examine_bundle(directory: Path) -> list[Finding]:
-    """Load a bundle and score its self-test images with every engine that works here."""
+    """Load a bundle, score its self-test images with every engine that works here.
+
+    The last line, of group `calibration`, says whether its rate of false alarms is certified.
+    """
+    from ros2_ood_monitor.bundle.certification import uncertified
     from ros2_ood_monitor.bundle.model_bundle import BundleError, ModelBundle
     from ros2_ood_monitor.inference.engines.selection import available_backends
     from ros2_ood_monitor.inference.runner import Runner
@@ -87,7 +91,12 @@ def examine_bundle(directory: Path) -> list[Finding]:
             return Finding('bundle', backend, Status.MISSING, str(error))
         return Finding('bundle', backend, Status.OK, 'self-test passed')
 
-    return [tested(backend) for backend in available_backends()]
+    reason = uncertified(bundle.channels)
+    certified = Status.OPTIONAL if reason else Status.OK
+    return [
+        *(tested(backend) for backend in available_backends()),
+        Finding('calibration', bundle.name, certified, reason or 'certified'),
+    ]
 
 
 def _probe(module: str, distribution: str) -> tuple[bool, str]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ros2_ood_monitor.alert import SCHEMA, Alert, Cause, State
+from ros2_ood_monitor.bundle.certification import CALIBRATIONS
 from ros2_ood_monitor.detection import UNLABELED, Detection, Region
 from ros2_ood_monitor.frame import Header, RawCompressedImage, RawImage, Stamp, UInt8Array
 from ros2_ood_monitor.messages import topics
@@ -132,6 +133,7 @@ def alert_message(alert: Alert, now: Stamp) -> DiagnosticArray:
         'latched': str(alert.latched).lower(),
         'stamp': f'{source.stamp.sec}.{source.stamp.nanosec:09d}' if alert.source else '',
         'frame_id': source.frame_id,
+        'calibration': CALIBRATIONS[alert.certified],
     }
     return DiagnosticArray(Header(now), (_status(alert, 'alert', values),))
 
@@ -205,12 +207,17 @@ def _read_alert(status: DiagnosticStatus) -> Alert:
             age_ms=_not_negative(float(values['age_ms'])),
             source=source,
             latched=values['latched'] == 'true',
+            # Absent in alerts of 0.1.
+            certified=_CERTIFIED[values.get('calibration', '')],
         )
     except (KeyError, ValueError, TypeError) as error:
         raise AlertFormatError(
             f'{status.name!r} is not an alert: {type(error).__name__} {error}; '
             'check who else publishes on the alert topic'
         ) from error
+
+
+_CERTIFIED = {word: certified for certified, word in CALIBRATIONS.items()}
 
 
 def _not_negative(age_ms: float) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ros2_ood_monitor.bundle.certification import CALIBRATIONS, uncertified
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.bus.base import Middleware
 from ros2_ood_monitor.frame import Stamp
@@ -36,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class NodeError(RuntimeError):
-    """The node was asked for something out of order; the message says what comes first."""
+    """The node was asked for what it must not do; the message says what comes first."""
 
 
 class MonitorNode:
@@ -90,7 +91,16 @@ class MonitorNode:
         self._diagnostics.start()
 
     def load(self, bundle: ModelBundle) -> None:
-        """Take the bundle to be used from the next activation and announce its classes."""
+        """Take the bundle to be used from the next activation and announce its classes.
+
+        Raises NodeError if it is uncertified and `require_certified` is set.
+        """
+        reason = uncertified(bundle.channels)
+        if reason is not None:
+            text = f'the bundle {bundle.name} is {reason}'
+            if self._parameters['require_certified']:
+                raise NodeError(f'refused, because require_certified is set: {text}')
+            _LOG.warning('%s', text)
         self._bundle = bundle
         self._overlays.palette = [entry.color for entry in bundle.classes]
         names = [entry.name for entry in bundle.classes]
@@ -179,8 +189,10 @@ class MonitorNode:
         assert self._alert is not None
         statistics = self.monitor.statistics()
         publishers = self._middleware.publisher_count(self._input)
+        certified = self._bundle.certified if self._bundle else None
         facts = {
             'bundle': self._bundle.name if self._bundle else '',
+            'calibration': CALIBRATIONS[certified],
             'engine': self._engine,
             'image_topic': self._input.name,
             'image_publishers': str(publishers),
@@ -221,11 +233,18 @@ def run_monitor(
     parameters: Mapping[str, Value],
     stop: threading.Event,
 ) -> str | None:
-    """Run a monitor until `stop` is set; return why it had to give up, None if it did not."""
+    """Run a monitor until `stop` is set; return why it had to give up, None if it did not.
+
+    Raises NodeError, after an alert that says so, if the parameters refuse the bundle.
+    """
     node = MonitorNode(middleware, parameters)
     node.start()
     try:
-        node.load(bundle)
+        try:
+            node.load(bundle)
+        except NodeError as error:
+            node.monitor.fault(str(error))
+            raise
         node.activate()
         while not stop.wait(0.5):
             if node.monitor.failed:

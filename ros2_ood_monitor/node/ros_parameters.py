@@ -26,6 +26,7 @@ from ros2_ood_monitor.supervision.config import GROUP, SupervisionConfig
 
 ON_CONFIGURE = (
     'bundle',
+    'require_certified',
     'backend',
     'threads',
     'supervision.restart_attempts',

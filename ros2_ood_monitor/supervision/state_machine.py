@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from ros2_ood_monitor.alert import Alert, Cause, State
+from ros2_ood_monitor.bundle.certification import uncertified
 from ros2_ood_monitor.bundle.manifest import UNKNOWN_VIEW, UNUSUAL_IMAGE, Channel
 from ros2_ood_monitor.detection import ChannelScore, Detection
 from ros2_ood_monitor.frame import Header
@@ -25,6 +25,7 @@ from ros2_ood_monitor.supervision.detection_causes import (
     reached,
     region_cause,
 )
+from ros2_ood_monitor.supervision.held_cause import HeldCause, Key, outdoes
 from ros2_ood_monitor.supervision.region_streaks import RegionStreaks
 
 PHASES: Mapping[str, Cause | None] = {
@@ -34,19 +35,8 @@ PHASES: Mapping[str, Cause | None] = {
     'stopped': Cause(State.FAULT, 'stopped', 'the monitor has stopped'),
 }
 
-
 OBJECT_CAUSES = ('unknown_region', UNKNOWN_VIEW)
-Key = tuple[str, State]
-"""A cause is held by code and state: a milder one of the same code must not replace it."""
-
-
-@dataclass
-class _Held:
-    """A cause that is, or recently was, true."""
-
-    cause: Cause
-    last_true_ns: int
-    good_frames: int = 0
+"""What the channel `object` says."""
 
 
 class Supervisor:
@@ -61,7 +51,7 @@ class Supervisor:
         self.config = config
         self.clock = clock
         self._lock = threading.Lock()
-        self._held: dict[Key, _Held] = {}
+        self._held: dict[Key, HeldCause] = {}
         self._seq = 0
         self._phase = 'inactive'
         self._phase_since_ns = clock.now_ns()
@@ -69,6 +59,7 @@ class Supervisor:
 
     def _forget(self) -> None:
         self._channels: Mapping[str, Channel] = {}
+        self._certified: bool | None = None
         self._two_points = False
         self._rules: tuple[tuple[str, Cusum], ...] = ()
         self._received_ns: int | None = None
@@ -95,6 +86,7 @@ class Supervisor:
         with self._lock:
             if self._channels != channels:
                 self._channels = channels
+                self._certified = uncertified(channels) is None
                 self._rules = tuple(
                     (name, Cusum(alarm, channel.certificate.frame_rate))
                     for name, channel in channels.items()
@@ -229,6 +221,7 @@ class Supervisor:
                 age_ms=age_ms,
                 source=self._source,
                 latched=latched,
+                certified=self._certified,
             )
 
     def reset(self) -> tuple[bool, str]:
@@ -255,16 +248,16 @@ class Supervisor:
         for held in self._held.values():
             held.good_frames = 0
 
-    def _is_latched(self, held: _Held) -> bool:
+    def _is_latched(self, held: HeldCause) -> bool:
         return self.config.latch and held.cause.state >= State.ALERT
 
-    def _is_over(self, held: _Held, now_ns: int) -> bool:
+    def _is_over(self, held: HeldCause, now_ns: int) -> bool:
         return (
             held.good_frames >= self.config.release_frames
             and now_ns - held.last_true_ns >= self.config.release_s * 1e9
         )
 
-    def _let_go(self, condition: Callable[[_Held], bool]) -> None:
+    def _let_go(self, condition: Callable[[HeldCause], bool]) -> None:
         self._held = {code: held for code, held in self._held.items() if not condition(held)}
 
     def _hold(self) -> dict[Key, Cause]:
@@ -277,7 +270,7 @@ class Supervisor:
         for key, cause in true.items():
             # INITIALIZING ends with its cause: by then a scored frame has said something better.
             if cause.state != State.INITIALIZING:
-                self._held[key] = _Held(cause, now_ns)
+                self._held[key] = HeldCause(cause, now_ns)
         return true
 
     def _decide(self) -> tuple[State, tuple[Cause, ...], bool]:
@@ -287,7 +280,7 @@ class Supervisor:
         causes = [
             held.cause
             for held in self._held.values()
-            if not any(_outdoes(other.cause, held.cause) for other in self._held.values())
+            if not any(outdoes(other.cause, held.cause) for other in self._held.values())
         ]
         causes += [cause for cause in true.values() if cause.state == State.INITIALIZING]
         causes.sort(key=lambda cause: -cause.state)
@@ -345,8 +338,3 @@ class Supervisor:
             if pending_ms > config.max_age_ms:
                 text = f'an image has been waiting for its result for {pending_ms:.0f} ms'
                 yield Cause(State.FAULT, 'too_slow', text)
-
-
-def _outdoes(first: Cause, second: Cause) -> bool:
-    """Return whether `first` says the same as `second`, but more severe."""
-    return first.code == second.code and first.state > second.state

@@ -58,7 +58,7 @@ def test_a_good_bundle_loads(tiny_bundle: Path) -> None:
         48,
         (12, 16),
     )
-    assert list(bundle.networks) == ['backbone', 'flow', 'observer']
+    assert list(bundle.networks) == ['backbone', 'flow', 'observer', 'image']
     assert bundle.networks['flow'].path == tiny_bundle / 'flow.onnx'
     assert bundle.classes[1].name == 'sky'
     assert bundle.classes[1].color == (70, 130, 180)

@@ -22,7 +22,7 @@ from ros2_ood_monitor.commands import run
 from ros2_ood_monitor.commands.examination import SOCKET_BUFFER, Finding, Status, able, examine
 
 ROOT = Path(__file__).resolve().parents[2]
-DOMAIN_ID = 193  # and 194; no other test uses them
+DOMAIN_ID = 193  # to 195; no other test uses them
 
 
 def sentence(capsys) -> str:
@@ -229,7 +229,33 @@ def test_monitor_needs_an_engine_and_a_middleware(engine, middleware, fit):
 
 def test_doctor_tests_a_bundle_with_every_engine(tiny_bundle, capsys):
     assert main(['doctor', '--bundle', str(tiny_bundle)]) == 0
-    assert 'self-test passed' in capsys.readouterr().out
+    text = ' '.join(capsys.readouterr().out.split())
+    assert 'self-test passed' in text
+    assert 'UNCERTIFIED' in text
+
+
+def test_a_certified_bundle_that_no_engine_can_run_is_not_fit(tiny_bundle, monkeypatch, capsys):
+    from ros2_ood_monitor.inference.runner import Runner, SelfTestError
+
+    def failed(_: Runner) -> None:
+        raise SelfTestError('another score')
+
+    monkeypatch.setattr(Runner, 'self_test', failed)
+    monkeypatch.setattr('ros2_ood_monitor.bundle.certification.uncertified', lambda _: None)
+    assert main(['doctor', '--bundle', str(tiny_bundle)]) == 1
+    assert 'certified' in capsys.readouterr().out
+
+
+def test_run_refuses_an_uncertified_bundle_where_a_certified_one_is_required(
+    tiny_bundle, tmp_path, capsys
+):
+    config = tmp_path / 'monitor.yaml'
+    config.write_text('/**:\n  ros__parameters:\n    require_certified: true\n')
+    words = ['run', '--bundle', str(tiny_bundle), '--config', str(config)]
+    assert main([*words, '--middleware', 'dds', '--domain-id', str(DOMAIN_ID + 2)]) == 2
+    refusal = capsys.readouterr().err.splitlines()[-1]
+    assert refusal.startswith('ood-monitor run: refused, because require_certified is set')
+    assert "run 'ood-monitor calibrate' on 5 or more sequences" in refusal
 
 
 def test_parameter_page_is_the_one_in_the_repository(capsys):
@@ -285,7 +311,9 @@ def test_run_ends_cleanly_on_ctrl_c_with_a_last_alert(tiny_bundle):
             if 'stopped' in codes:
                 break
         assert monitor.wait(10) == 0
-        assert 'Traceback' not in monitor.communicate()[1]
+        said = monitor.communicate()[1]
+        assert 'Traceback' not in said
+        assert [line for line in said.splitlines() if 'the bundle tiny is UNCERTIFIED' in line]
     finally:
         listener.close()
         monitor.kill()

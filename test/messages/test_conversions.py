@@ -45,6 +45,7 @@ FAULT = Alert(
     712.5,
     HEADER,
     True,
+    False,
 )
 STARTING = Alert(
     'front',
@@ -154,6 +155,7 @@ def test_alert_keys_are_the_documented_interface():
         'latched': 'true',
         'stamp': '1700000000.123456789',
         'frame_id': 'camera_optical_frame',
+        'calibration': 'uncertified',
         'causes': '[["FAULT", "stale", "no image for 0.7 s"], '
         '["CAUTION", "unknown_region", "ein Würfel; rot"]]',
     }
@@ -184,6 +186,11 @@ def test_an_alert_survives_the_wire(alert):
     )
 
 
+def test_an_alert_of_0_1_does_not_say_whether_it_is_certified():
+    (received,) = alerts_from_message(altered('calibration', None))
+    assert received.certified is None
+
+
 def altered(key: str, value: str | None) -> DiagnosticArray:
     message = alert_message(FAULT, NOW)
     kept = tuple(item for item in message.status[0].values if item.key != key)
@@ -205,6 +212,7 @@ def altered(key: str, value: str | None) -> DiagnosticArray:
         ('causes', '[["FAULT", "x"]]'),
         ('causes', '3'),
         ('stamp', 'now'),
+        ('calibration', 'perhaps'),
     ],
 )
 def test_what_is_not_an_alert_is_refused_by_name(key, value):

@@ -104,9 +104,17 @@ class FakeRunner:
 BUNDLE: Any = SimpleNamespace(
     expects_color=True,
     name='test_bundle',
+    certified=False,
     classes=(SemanticClass('sky', (1, 2, 3)), SemanticClass('road', (4, 5, 6))),
     regions=Regions(0.5, 10),
     channels={'object': some_channel(Alarm(1.0, 4.0), 30.0)},
+)
+CERTIFIED: Any = SimpleNamespace(
+    **{
+        **vars(BUNDLE),
+        'certified': True,
+        'channels': {'object': some_channel(Alarm(1.0, 4.0), 30.0, sequences=5)},
+    }
 )
 
 
@@ -198,6 +206,40 @@ def test_activation_needs_a_bundle(start):
         start().activate()
 
 
+def test_an_uncertified_bundle_is_announced_and_refused_on_request(bus, start, caplog):
+    node = start()
+    node.load(BUNDLE)
+    node.activate()
+    assert 'test_bundle is UNCERTIFIED' in caplog.text
+    assert 'channel object was calibrated on 4 of the 5 sequences' in caplog.text
+    with Camera(bus):
+        bus.wait(lambda: bus.alerts()[-1].certified is False)
+    with pytest.raises(NodeError, match=r"require_certified.*run 'ood-monitor calibrate'"):
+        start(require_certified=True).load(BUNDLE)
+
+
+def test_a_certified_bundle_is_taken_where_one_is_required(bus, start, caplog):
+    node = start(require_certified=True)
+    node.load(CERTIFIED)
+    node.activate()
+    with Camera(bus):
+        bus.wait(lambda: bus.alerts()[-1].certified)
+        seen = len(bus.messages(topics.DIAGNOSTICS))
+        bus.wait(lambda: len(bus.messages(topics.DIAGNOSTICS)) >= seen + 2)
+    status = bus.messages(topics.DIAGNOSTICS)[-1].status[0]
+    assert ('calibration', 'certified') in [(item.key, item.value) for item in status.values]
+    assert 'UNCERTIFIED' not in caplog.text
+
+
+def test_a_refused_bundle_is_the_last_word_of_a_run(bus):
+    with pytest.raises(NodeError, match='UNCERTIFIED'):
+        run_monitor(bus, BUNDLE, parameters(require_certified=True), threading.Event())
+    last = bus.alerts()[-1]
+    assert last.state == State.FAULT
+    assert {cause.code for cause in last.causes} >= {'setup_failed', 'stopped'}
+    assert 'UNCERTIFIED' in last.message
+
+
 def test_a_camera_makes_the_view_nominal_with_results_that_carry_its_header(bus, start):
     node = start(backend='onnxruntime', threads=2)
     node.load(BUNDLE)
@@ -275,7 +317,7 @@ def test_diagnostics_name_engine_bundle_and_topic(bus, start):
     status = bus.messages(topics.DIAGNOSTICS)[-1].status[0]
     values = {item.key: item.value for item in status.values}
     assert values['engine'] == 'fake engine 1.0'
-    assert values['bundle'] == 'test_bundle'
+    assert (values['bundle'], values['calibration']) == ('test_bundle', 'uncertified')
     assert (values['image_topic'], values['image_publishers']) == ('image', '1')
     assert int(values['judged']) > 0
     assert float(values['total_ms_p95']) > 0

@@ -308,6 +308,18 @@ def test_bundle_that_is_not_there_is_refused_and_can_be_corrected(peer, start, b
         peer.wait_state('NOMINAL')
 
 
+def test_an_uncertified_bundle_is_refused_where_a_certified_one_is_required(peer, start, bundle):
+    start(bundle=bundle, require_certified=True)
+    assert not transit(peer, 'configure')
+    assert 'is UNCERTIFIED' in peer.wait_state('FAULT')['message']
+    assert set_parameter(peer, 'require_certified', False).successful
+    activate(peer)
+    with Camera(peer, normal_image):
+        peer.wait_state('NOMINAL')
+    assert peer.alert()['calibration'] == 'uncertified'
+    assert not set_parameter(peer, 'require_certified', True).successful
+
+
 def test_wrong_start_parameters_are_named_in_the_alert(peer, start, bundle):
     start(
         bundle=bundle,

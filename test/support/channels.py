@@ -14,14 +14,14 @@ from ros2_ood_monitor.bundle.manifest import (
 from ros2_ood_monitor.detection import ChannelScore
 
 
-def some_channel(alarm: Alarm, frame_rate: float = 20.0) -> Channel:
+def some_channel(alarm: Alarm, frame_rate: float = 20.0, sequences: int = 4) -> Channel:
     """Return a channel with this alarm rule; the rest is of no account."""
     return Channel(
         fusion=Fusion((FusedMap('map', 'map', 0, 0.0, 1.0, 1.0),), 0.0),
         regions=Regions(0.5, 10),
         frame_score=FrameScore(0.05, (0.0,)),
         alarms=(alarm,),
-        certificate=Certificate(1.0, 1.0, frame_rate, 4, 0.1),
+        certificate=Certificate(1.0, 1.0, frame_rate, sequences, 0.1),
     )
 
 
