@@ -37,11 +37,10 @@ from offline_training.data.base import (
     Split,
 )
 from offline_training.learning.command_line import exit_status
-from offline_training.learning.memory import keep_freed_memory
+from offline_training.learning.machine import keep_freed_memory, use_idle_cores
 from offline_training.learning.session import Session
 from offline_training.learning.settings_text import add_options
 from offline_training.learning.store import write_json, write_tensors
-from offline_training.learning.threads import use_idle_cores
 from offline_training.measures.segmentation import VOID_PROTOCOLS, VoidProtocol
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config

@@ -43,8 +43,7 @@ from offline_training.segmentation.backbones.classifiers import (
 )
 from offline_training.segmentation.classifier_training import train_classifier
 from offline_training.watched.base import Watched
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 from ros2_ood_monitor.bundle.store import Entry
 
 EPILOG = """\

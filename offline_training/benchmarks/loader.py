@@ -38,8 +38,7 @@ from offline_training.segmentation.backbones import build_backbone
 from offline_training.segmentation.class_weights import class_weights
 from offline_training.segmentation.config import BackboneConfig, PhaseConfig
 from offline_training.segmentation.trainer import objective, train_network
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 from ros2_ood_monitor.scenes import SceneGenerator, classes
 
 WIDTH, HEIGHT, BATCH = 480, 360, 8

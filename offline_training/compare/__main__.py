@@ -22,7 +22,7 @@ from offline_training.compare.config import ANOMALY_FOLDER, CompareConfig, load_
 from offline_training.compare.report.markdown import table_text
 from offline_training.detectors import DETECTORS
 from offline_training.learning.command_line import exit_status
-from offline_training.learning.memory import keep_freed_memory
+from offline_training.learning.machine import keep_freed_memory
 from offline_training.learning.settings import ConfigError
 from offline_training.perturbations import PERTURBATIONS
 from offline_training.pipeline.context import SEGMENTATION_SETS

@@ -81,8 +81,7 @@ class NetworkDetector(OnePassDetector):
     def call(self, *inputs: Any) -> Tensor:
         """Run the built network with the weights that are held."""
         weights = {name.replace('/', '.'): value for name, value in self.weights.named_buffers()}
-        result: Tensor = functional_call(self.built, weights, inputs)
-        return result
+        return functional_call(self.built, weights, inputs)
 
     def _compare(self, network: nn.Module) -> None:
         held = {name.replace('/', '.'): x.shape for name, x in self.weights.named_buffers()}

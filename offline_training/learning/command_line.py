@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from offline_training.learning import ranks
 from ros2_ood_monitor.commands.sentence import sentence
 
 
 def exit_status(work: Callable[[], object], interrupted: str = 'interrupted') -> int:
     """Do the work of a command; return 0, 2 for a mistake of the user, or 130 after Ctrl-C.
 
-    A mistake is told in one sentence, by the first of several processes; a defect is raised.
+    A mistake, or a package that is not installed, is told in one sentence, by the first of several
+    processes; a defect is raised.
     """
     try:
         work()
@@ -25,6 +25,8 @@ def exit_status(work: Callable[[], object], interrupted: str = 'interrupted') ->
         message, status = f'error: {told}\n', 2
     else:
         return 0
-    if ranks.speaks():
+    # Not imported above: it needs torch, which may be the package that is missing.
+    ranks = sys.modules.get('offline_training.learning.ranks')
+    if ranks is None or ranks.speaks():
         sys.stderr.write(message)
     return status

@@ -279,5 +279,4 @@ class _Loss(nn.Module):
         self.network, self.loss = task.network, task.loss
 
     def forward(self, *batch: Tensor) -> Tensor:
-        value: Tensor = self.loss(*batch)
-        return value
+        return self.loss(*batch)

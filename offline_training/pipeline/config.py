@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from offline_training.calibration.config import CalibrationConfig
 from offline_training.data.config import DataConfig
-from offline_training.detectors.dense_flow.config import FlowConfig
-from offline_training.detectors.image_channel.config import ImageConfig
-from offline_training.detectors.observer.config import ObserverConfig
+from offline_training.detectors.dense_flow.flow_training import FlowConfig
+from offline_training.detectors.image_channel.image_channel import ImageConfig
+from offline_training.detectors.observer.observer_training import ObserverConfig
 from offline_training.learning.settings import check, setting, settings
 from offline_training.segmentation.config import BackboneConfig
-from offline_training.watched.config import InputConfig
+from offline_training.watched.normalization import InputConfig
 
 
 @dataclass(frozen=True)

@@ -188,5 +188,4 @@ class Context:
 def network_image(image: UInt8Array, config: Config) -> UInt8Array:
     """Bring an RGB image to network size and colour order, exactly as the runtime does."""
     size = config.input
-    prepared: UInt8Array = prepare(image, size.width, size.height, size.color_order)[0]
-    return prepared
+    return prepare(image, size.width, size.height, size.color_order)[0]

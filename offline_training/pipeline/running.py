@@ -26,7 +26,7 @@ class Stage:
     needs: tuple[str, ...]
     """Stages whose files it reads."""
     sections: tuple[str, ...]
-    """Sections of the configuration that it reads besides `data` and `input`."""
+    """Sections or dotted keys of the configuration that it reads besides `data` and `input`."""
     writes: tuple[str, ...]
     """Files in the result folder."""
     learns: bool = False
@@ -42,7 +42,7 @@ STAGES: Mapping[str, Stage] = {
     'image': Stage(('backbone',), ('image',), ('image.safetensors', 'image.json')),
     'calibrate': Stage(
         ('backbone', 'flow', 'observer', 'image'),
-        ('calibration', 'observer'),
+        ('calibration', 'observer.objects'),
         ('monitor.safetensors', 'calibration.json'),
     ),
     'evaluate': Stage(
@@ -121,7 +121,10 @@ def other_settings(context: Context, stage: str) -> list[str]:
 def _own_properties(context: Context, stage: str) -> dict[str, Any]:
     """Return settings and data that a stage depends on, apart from the results of others."""
     values = to_dict(context.config)
-    properties = {name: values[name] for name in ('data', 'input', *STAGES[stage].sections)}
+    properties: dict[str, Any] = {}
+    for name in ('data', 'input', *STAGES[stage].sections):
+        section, _, key = name.partition('.')
+        properties[section] = {key: values[section][key]} if key else values[section]
     del properties['data']['cache']
     folder = properties['data'].pop('data_dir')
     if context.config.data.dataset != 'synthetic':

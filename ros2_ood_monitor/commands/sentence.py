@@ -28,11 +28,12 @@ EXTRA_OF_MODULE = {
 
 def missing_package(module: str) -> str | None:
     """Say how to install a module that an extra brings; None if none does."""
-    extra = EXTRA_OF_MODULE.get(module.partition('.')[0])
+    package = module.partition('.')[0]
+    extra = EXTRA_OF_MODULE.get(package)
     if extra is None:
         return None
     return (
-        f"the Python package '{module}' is missing; "
+        f"the Python package '{package}' is missing; "
         f"type: pip install '.[{extra}]' in the repository"
     )
 

@@ -35,8 +35,7 @@ from offline_training.learning.session import Session
 from offline_training.learning.store import StorageError
 from offline_training.segmentation.backbones.base import Backbone
 from offline_training.watched.base import Watched
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 
 HEIGHT, WIDTH, CLASSES = 16, 24, 3
 COLOURS = np.array([[90, 110, 130], [130, 110, 90], [110, 130, 110]])

@@ -23,8 +23,7 @@ from offline_training.attacks.gradient_sign import (
     project,
 )
 from offline_training.watched.base import Watched
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 
 CLASSES = 5
 SLACK = 1e-4

@@ -6,7 +6,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from offline_training.detectors.daain.flows import CLAMP, build_flow
-from offline_training.detectors.daain.training import (
+from offline_training.detectors.daain.scorer import (
     fit_flow,
     gaussian_kl,
     negative_log_likelihood,

@@ -10,8 +10,12 @@ from torch import nn
 
 from offline_training.detectors.base import NotApplicableError
 from offline_training.detectors.daain.poisson_disc import gridify, poisson_disc
-from offline_training.detectors.daain.recording import activation_shapes, chosen_modules
-from offline_training.detectors.daain.sampling_key import SamplingKey, draw_key
+from offline_training.detectors.daain.sampling_key import (
+    SamplingKey,
+    activation_shapes,
+    chosen_modules,
+    draw_key,
+)
 from offline_training.learning.store import StorageError
 from offline_training.watched.activations import recording
 from offline_training.watched.base import Watched

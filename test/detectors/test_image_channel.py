@@ -15,8 +15,9 @@ from offline_training.detectors.image_channel.image_statistics import (
     NAMES,
     PENALTY,
     ImageStatistics,
+    TapFeatures,
+    tap_features,
 )
-from offline_training.detectors.image_channel.tap_features import TapFeatures, tap_features
 from offline_training.perturbations import PERTURBATIONS
 
 

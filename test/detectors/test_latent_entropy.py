@@ -31,8 +31,7 @@ from offline_training.detectors.larex.latent_entropy import (
 from offline_training.learning.store import StorageError
 from offline_training.segmentation.backbones.dropblock import drop_block
 from offline_training.watched.base import Watched
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 
 HEIGHT, WIDTH = 48, 64
 both = pytest.mark.parametrize('kind', [LaREM, LaRED])

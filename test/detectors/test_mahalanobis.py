@@ -22,8 +22,8 @@ from support.colour_network import (
 from support.solid_colours import solid_frames
 
 from offline_training.detectors.base import NotApplicableError
-from offline_training.detectors.layer_density.class_density import ClassDensity
-from offline_training.detectors.layer_density.class_features import (
+from offline_training.detectors.layer_density.class_density import (
+    ClassDensity,
     Pooled,
     class_means,
     frame_means,
@@ -32,8 +32,7 @@ from offline_training.detectors.layer_density.held_out import split, thinned
 from offline_training.detectors.layer_density.layer_combination import LayerCombination, separation
 from offline_training.detectors.layer_density.layer_densities import Vectors, against_prediction
 from offline_training.detectors.layer_density.tied_gaussian import ClassMoments, TiedGaussian
-from offline_training.detectors.mahalanobis.dense_mahalanobis import TapDistance
-from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis
+from offline_training.detectors.mahalanobis.mahalanobis import Mahalanobis, TapDistance
 
 CPU = torch.device('cpu')
 

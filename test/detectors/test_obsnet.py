@@ -38,9 +38,8 @@ from offline_training.measures.pixel_curve import PixelCurve
 from offline_training.segmentation.backbones import build_backbone
 from offline_training.watched.activations import activations
 from offline_training.watched.base import Watched
-from offline_training.watched.config import InputConfig
 from offline_training.watched.export import export_watched
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 
 QUICK = {'crop': 1.0, 'zoom': 1.0, 'learning_rate': 1e-2}
 FRAMES = normal_frames()

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from offline_training.detectors.logit_scores.logit_scores import MaxSoftmax
 from offline_training.detectors.logit_scores.odin import Odin
 from offline_training.watched.base import Watched
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 
 RECORDED = json.loads(
     (Path(__file__).parents[1] / 'golden' / 'pytorch_ood_scores.json').read_text(encoding='utf-8')

@@ -23,12 +23,12 @@ from torch import nn
 
 from offline_training.data.frames import Frames
 from offline_training.detectors.dense_flow import flow_training
-from offline_training.detectors.dense_flow.config import FlowConfig
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
-from offline_training.detectors.observer.config import ObserverConfig
+from offline_training.detectors.dense_flow.flow_training import FlowConfig
 from offline_training.detectors.observer.light_observer import LightObserver
 from offline_training.detectors.observer.observer import Observer
 from offline_training.detectors.observer.observer_training import (
+    ObserverConfig,
     build_observer,
     train_observer,
 )

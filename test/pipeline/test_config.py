@@ -97,7 +97,7 @@ def test_synthetic_is_what_no_file_gives():
         [],
         ['--backbone.epochs', '7', '--input.mean', '[1, 2, 3]', '--name', 'on'],
         ['--backbone.phases', '[{share: 0.5}, {share: 0.5, crop_width: 64}]'],
-        ['--flow.taps', '[level2, level3]', '--calibration.drift', '0.5'],
+        ['--flow.taps', '[level2, level3]', '--calibration.block_seconds', '5.5'],
     ],
 )
 def test_printed_configuration_reads_back_equal(tmp_path, words):

@@ -6,10 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from offline_training.detectors.dense_flow.config import FlowConfig
-from offline_training.detectors.dense_flow.flow_training import build_flow
-from offline_training.detectors.observer.config import ObserverConfig
-from offline_training.detectors.observer.observer_training import build_observer
+from offline_training.detectors.dense_flow.flow_training import FlowConfig, build_flow
+from offline_training.detectors.observer.observer_training import ObserverConfig, build_observer
 from offline_training.learning.settings import ConfigError
 from offline_training.pipeline.config_file import load_config
 from offline_training.segmentation.backbones import BACKBONES, without_weights
@@ -70,7 +68,7 @@ def test_epochs_give_enough_steps(tmp_path, monkeypatch, images, batch, epochs):
     monkeypatch.setattr(
         'offline_training.data.labelled_folder.LabelledFolder.__len__', lambda self: images
     )
-    monkeypatch.setattr('offline_training.pipeline.data_defaults.LOOKED_AT', 0.5)
+    monkeypatch.setattr('offline_training.pipeline.config_file.LOOKED_AT', 0.5)
     words += ['--backbone.phases', f'[{{batch_size: {batch}}}]', '--input.width', '64']
     assert load_config(None, [*words, '--input.height', '64']).backbone.epochs == epochs
 

@@ -12,7 +12,7 @@ import yaml
 
 from offline_training import train
 from offline_training.learning.store import write_json
-from offline_training.pipeline import refusals
+from offline_training.pipeline import command, refusals
 from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import Context, choose_device
 from offline_training.pipeline.running import stage_entry
@@ -45,7 +45,7 @@ def folder(tmp_path):
 @pytest.fixture
 def refused(tmp_path, monkeypatch, capsys):
     """Return a function that trains, and gives the one sentence with which it is refused."""
-    monkeypatch.setattr(train, 'run_stages', lambda *_: pytest.fail('a stage was run'))
+    monkeypatch.setattr(command, 'run_stages', lambda *_: pytest.fail('a stage was run'))
 
     def check(*words: str, output: str = 'run') -> str:
         assert train.main([*words, '--output', str(tmp_path / output)]) == 2
@@ -108,7 +108,7 @@ def test_settings_that_do_not_fit_are_refused(words, parts, refused, tmp_path):
 
 def test_a_network_that_cannot_be_exported_may_be_trained_alone(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(train, 'run_stages', lambda context, stages, resume: ran.append(stages))
+    monkeypatch.setattr(command, 'run_stages', lambda context, stages, resume: ran.append(stages))
     words = ['--backbone.architecture', 'enet_2018', '--stages', 'backbone']
     assert train.main([*SYNTHETIC, *words, '--output', str(tmp_path)]) == 0
     assert ran == [['backbone']]
@@ -131,7 +131,7 @@ def test_one_missing_class_is_named_alone(refused, tmp_path):
 def test_a_class_seen_in_one_image_is_enough_and_reading_stops_there(
     folder, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(train, 'run_stages', lambda *_: None)
+    monkeypatch.setattr(command, 'run_stages', lambda *_: None)
     rare = folder / 'labels' / '001.png'
     for path in (folder / 'labels').iterdir():
         if path != rare:
@@ -152,7 +152,7 @@ def test_a_class_seen_in_one_image_is_enough_and_reading_stops_there(
 
 def test_frozen_weights_need_no_labels_of_every_class(tmp_path, monkeypatch):
     root = make_folder(tmp_path / 'masks', [0, 255])
-    monkeypatch.setattr(train, 'run_stages', lambda *_: None)
+    monkeypatch.setattr(command, 'run_stages', lambda *_: None)
     words = own_images(root, '--weights', 'w.pth', '--output', str(tmp_path / 'run'))
     assert train.main(words) == 0
 
@@ -183,7 +183,7 @@ def test_tensorrt_that_must_be_built_must_be_installed(refused, monkeypatch, tmp
     sentence = refused(*SYNTHETIC, '--export.tensorrt', 'always')
     assert "export.tensorrt is 'always'" in sentence
     assert 'tensorrt-rtx' in sentence
-    monkeypatch.setattr(train, 'run_stages', lambda *_: None)
+    monkeypatch.setattr(command, 'run_stages', lambda *_: None)
     assert train.main([*SYNTHETIC, '--output', str(tmp_path / 'auto')]) == 0
 
 
@@ -211,7 +211,7 @@ def test_a_folder_filled_with_other_settings_is_refused(stage, refused, tmp_path
     assert '--resume' in sentence
     assert sorted(output.rglob('*')) == before
     ran = []
-    monkeypatch.setattr(train, 'run_stages', lambda *_: ran.append(1))
+    monkeypatch.setattr(command, 'run_stages', lambda *_: ran.append(1))
     words = [*SYNTHETIC, '--output', str(output)]
     assert train.main([*words, '--resume']) == 0
     assert train.main([*words, '--backbone.epochs', '9']) == 0

@@ -4,6 +4,8 @@ import importlib
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -216,3 +218,19 @@ def test_print_config_prints_and_trains_nothing(tmp_path, capsys):
     assert train.main([*TINY, '--output', str(tmp_path / 'none'), '--print-config']) == 0
     assert 'epochs: 3' in capsys.readouterr().out
     assert not (tmp_path / 'none').exists()
+
+
+@pytest.mark.parametrize('module', ['torch', 'jsonargparse', 'sklearn', 'scipy'])
+def test_a_missing_package_is_named_with_its_extra(module):
+    """In a process of its own, where nothing has been imported yet; None = not installed."""
+    code = (
+        f'import sys; sys.modules[{module!r}] = None; from offline_training import train; '
+        "sys.exit(train.main(['--print-config']))"
+    )
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stdout == ''
+    assert ended.stderr == (
+        f"error: the Python package '{module}' is missing; type: pip install '.[training]' in the "
+        'repository\n'
+    )

@@ -31,8 +31,7 @@ from offline_training.segmentation.backbones.checkpoints import (
 )
 from offline_training.segmentation.backbones.public_torchvision import from_public
 from offline_training.segmentation.config import BackboneConfig
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 from offline_training.watched.prediction import predict_labels
 
 SHARED = Path(os.environ.get('OOD_SHARED', Path(__file__).parents[3] / 'shared'))

@@ -26,8 +26,7 @@ from offline_training.segmentation.losses import (
     soft_jaccard_loss,
 )
 from offline_training.segmentation.trainer import objective, phase_at, train_network
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 
 CLASSES = 4
 seeds = st.integers(0, 999)

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from offline_training.data.frames import Frames
 from offline_training.segmentation.backbones.dropblock import DropBlock2D
 from offline_training.watched.base import Watched
-from offline_training.watched.config import InputConfig
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 
 HEIGHT, WIDTH, CLASSES = 32, 48, 3
 PATCH = (slice(8, 24), slice(16, 40))

@@ -7,14 +7,13 @@ from torch import nn
 from offline_training.detectors.observer.observer import Observer, local_contrast
 from offline_training.learning.store import StorageError
 from offline_training.watched.base import Watched
-from offline_training.watched.config import InputConfig
 from offline_training.watched.graphs import (
     chosen_taps,
     energy_map,
     label_map,
     tap_shapes,
 )
-from offline_training.watched.normalization import Normalize
+from offline_training.watched.normalization import InputConfig, Normalize
 
 
 def test_label_map_is_argmax_with_the_first_on_ties():

@@ -41,18 +41,13 @@ class HBOS(Classifier):
     off at the training maximum as in DAAIN's code, which ties all strong anomalies.
     """
 
-    low: Tensor
-    width: Tensor
-    surprise: Tensor
-
     def __init__(self, dimensions: int):
         super().__init__()
-        self.register_buffer('low', torch.zeros(dimensions))
-        self.register_buffer('width', torch.ones(dimensions))
-        self.register_buffer('surprise', torch.zeros(dimensions * (BINS + 2)))
+        self.low: Tensor = nn.Buffer(torch.zeros(dimensions))
+        self.width: Tensor = nn.Buffer(torch.ones(dimensions))
+        self.surprise: Tensor = nn.Buffer(torch.zeros(dimensions * (BINS + 2)))
         rows = torch.arange(dimensions) * (BINS + 2)
-        self.register_buffer('row', rows, persistent=False)
-        self.row: Tensor
+        self.row: Tensor = nn.Buffer(rows, persistent=False)
 
     def _bin(self, z: Tensor) -> Tensor:
         """Return the bin of each value, from 1 up; 0 is below all and BINS + 1 far above."""
@@ -85,13 +80,10 @@ class Mahalanobis(Classifier):
     2004.
     """
 
-    mean: Tensor
-    whitening: Tensor
-
     def __init__(self, dimensions: int):
         super().__init__()
-        self.register_buffer('mean', torch.zeros(dimensions))
-        self.register_buffer('whitening', torch.eye(dimensions))
+        self.mean: Tensor = nn.Buffer(torch.zeros(dimensions))
+        self.whitening: Tensor = nn.Buffer(torch.eye(dimensions))
 
     def fit(self, z: Tensor) -> None:
         """Take the mean and the covariance of z (N, D)."""

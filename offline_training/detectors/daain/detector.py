@@ -12,10 +12,13 @@ from typing_extensions import Self
 from offline_training.data.frames import Frames
 from offline_training.detectors.daain.classifiers import ClassifierKind, build_classifier
 from offline_training.detectors.daain.flows import FlowKind, build_flow
-from offline_training.detectors.daain.recording import Layers, activation_shapes
-from offline_training.detectors.daain.sampling_key import SamplingKey, draw_key
-from offline_training.detectors.daain.scorer import SampleScorer
-from offline_training.detectors.daain.training import FlowHistory
+from offline_training.detectors.daain.sampling_key import (
+    Layers,
+    SamplingKey,
+    activation_shapes,
+    draw_key,
+)
+from offline_training.detectors.daain.scorer import FlowHistory, SampleScorer
 from offline_training.detectors.one_pass import OnePassDetector
 from offline_training.learning.session import QUIET, Session
 from offline_training.learning.store import StorageError
@@ -162,8 +165,7 @@ class Daain(OnePassDetector):
     def frame_of(self, watched: Watched, seen: Seen) -> Tensor:
         assert self.key is not None
         assert self.scorer is not None
-        score: Tensor = self.scorer(self.key.sample(seen))
-        return score
+        return self.scorer(self.key.sample(seen))
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take over saved tensors; key and flow get their sizes from them."""

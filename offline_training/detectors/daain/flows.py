@@ -44,9 +44,6 @@ class Block(nn.Module):
     data-dependent initialisation of ActNorm gives.
     """
 
-    permutation: Tensor
-    inverse_permutation: Tensor
-
     def __init__(
         self,
         channels: int,
@@ -60,8 +57,8 @@ class Block(nn.Module):
         self.volume_preserving = volume_preserving
         self.kept = channels // 2
         permutation = torch.randperm(channels, generator=generator)
-        self.register_buffer('permutation', permutation)
-        self.register_buffer('inverse_permutation', permutation.argsort())
+        self.permutation: Tensor = nn.Buffer(permutation)
+        self.inverse_permutation: Tensor = nn.Buffer(permutation.argsort())
         self.log_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.shift = nn.Parameter(torch.zeros(1, channels, 1, 1))
         first = _convolution(self.kept + conditions, hidden, kernel, generator)
@@ -173,9 +170,6 @@ class ConditionalFlow(Flow):
     these are DAAIN's 4, 12 and 12. Rows and columns of the grid must be even.
     """
 
-    fine_position: Tensor
-    coarse_position: Tensor
-
     def __init__(
         self, shape: tuple[int, int, int], blocks: int, hidden: int, generator: torch.Generator
     ):
@@ -189,9 +183,9 @@ class ConditionalFlow(Flow):
             [Block(4 * depth, hidden, 3, generator, False, 2) for _ in range(blocks - fine)]
         )
         self.full = Chain([Block(self.rest, hidden, 1, generator) for _ in range(blocks - fine)])
-        self.register_buffer('fine_position', position(rows, columns), persistent=False)
-        self.register_buffer(
-            'coarse_position', position(rows // 2, columns // 2), persistent=False
+        self.fine_position: Tensor = nn.Buffer(position(rows, columns), persistent=False)
+        self.coarse_position: Tensor = nn.Buffer(
+            position(rows // 2, columns // 2), persistent=False
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

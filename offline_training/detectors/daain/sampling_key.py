@@ -6,17 +6,63 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
+from offline_training.detectors.base import NotApplicableError
 from offline_training.detectors.daain.poisson_disc import gridify, poisson_disc
-from offline_training.detectors.daain.recording import Layers, Shape
 from offline_training.learning.store import StorageError
-from offline_training.watched.activations import Tap
+from offline_training.watched.activations import Tap, recording
+
+Layers = Literal['all', 'convolution', 'batch_norm']
+Shape = tuple[int, int, int]
+KINDS: Mapping[Layers, type[nn.Module]] = {'convolution': _ConvNd, 'batch_norm': _BatchNorm}
+
+
+def chosen_modules(network: nn.Module, layers: Layers) -> dict[str, nn.Module]:
+    """Return the leaf modules of the chosen kind by name, in the network's order."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if (
+            next(module.children(), None) is None
+            if layers == 'all'
+            else isinstance(module, KINDS[layers])
+        )
+    }
+
+
+def activation_shapes(
+    network: nn.Module, run: Callable[[], object], tap: Tap, layers: Layers
+) -> Mapping[str, Shape]:
+    """Return (C, H, W) of every activation by name while `run` sends one image through.
+
+    Raises:
+        NotApplicableError: the network has no such activation.
+    """
+    shapes: dict[str, Shape] = {}
+
+    def see(name: str, activation: Tensor) -> None:
+        # Some networks fold patches into the batch; those have no place in an image's sample.
+        if len(activation) == 1:
+            channels, height, width = activation.shape[1:]
+            shapes[name] = (channels, height, width)
+
+    with recording(chosen_modules(network, layers), tap, see):
+        run()
+    if not shapes:
+        raise NotApplicableError(
+            f'{type(network).__name__} has no activation for tap={tap!r}, layers={layers!r}; '
+            "choose layers='all'"
+        )
+    return shapes
+
 
 VERSION = 1
 SEARCHES = 8
@@ -37,12 +83,6 @@ class SamplingKey(nn.Module):
     indices into the N points, (N, 1, 1) without a grid.
     """
 
-    coordinates: Tensor
-    table: Tensor
-    arrangement: Tensor
-    header: Tensor
-    sha256: Tensor
-
     def __init__(
         self, header: Mapping[str, Any], coordinates: Tensor, table: Tensor, arrangement: Tensor
     ):
@@ -53,17 +93,17 @@ class SamplingKey(nn.Module):
         self.shapes: dict[str, Shape] = {name: tuple(s) for name, s, _ in header['sampled']}
         self.counts: tuple[int, ...] = tuple(count for _, _, count in header['sampled'])
         text = json.dumps(header, sort_keys=True).encode()
-        self.register_buffer('header', torch.frombuffer(bytearray(text), dtype=torch.uint8))
-        self.register_buffer('coordinates', coordinates)
-        self.register_buffer('table', table)
-        self.register_buffer('arrangement', arrangement)
+        self.header: Tensor = nn.Buffer(torch.frombuffer(bytearray(text), dtype=torch.uint8))
+        self.coordinates: Tensor = nn.Buffer(coordinates)
+        self.table: Tensor = nn.Buffer(table)
+        self.arrangement: Tensor = nn.Buffer(arrangement)
         bounds = pairwise(accumulate(self.counts, initial=0))
         self.parts = {n: slice(*b) for n, b in zip(self.shapes, bounds, strict=True)}
         """Which points belong to which layer."""
         digest = hashlib.sha256(text)
         for tensor in (coordinates, table, arrangement):
             digest.update(tensor.cpu().contiguous().numpy().astype('<i8').tobytes())
-        self.register_buffer('sha256', torch.tensor(list(digest.digest()), dtype=torch.uint8))
+        self.sha256: Tensor = nn.Buffer(torch.tensor(list(digest.digest()), dtype=torch.uint8))
 
     def __len__(self) -> int:
         """Return the number of points."""

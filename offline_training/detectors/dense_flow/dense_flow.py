@@ -10,15 +10,15 @@ from torch import Tensor
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.dense_flow.config import FlowConfig
 from offline_training.detectors.dense_flow.flow import TapFlow
 from offline_training.detectors.dense_flow.flow_training import (
+    FlowConfig,
     build_flow,
     collect,
     train_flow,
 )
 from offline_training.detectors.network_detector import NetworkDetector
-from offline_training.learning.fit_progress import fit_progress
+from offline_training.learning.progress import fit_progress
 from offline_training.learning.session import QUIET, Session
 from offline_training.learning.task import Learned
 from offline_training.watched.base import Seen, Watched

@@ -54,8 +54,7 @@ class Coupling(nn.Module):
     def __init__(self, dimensions: int, hidden: int, conditions: int, generator: torch.Generator):
         super().__init__()
         random = torch.randn(dimensions, dimensions, generator=generator)
-        self.register_buffer('mix', torch.linalg.qr(random)[0])
-        self.mix: Tensor
+        self.mix: Tensor = nn.Buffer(torch.linalg.qr(random)[0])
         self.kept = dimensions // 2
         self.changed = dimensions - self.kept
         last = nn.Conv2d(hidden, 2 * self.changed, 1)
@@ -157,8 +156,7 @@ class TapFlow(nn.Module):
         self.map_size = map_size
         self.whitening = Whitening(channels, flow.dimensions)
         self.flow = flow
-        self.register_buffer('position', position(*size), persistent=False)
-        self.position: Tensor
+        self.position: Tensor = nn.Buffer(position(*size), persistent=False)
 
     def gather(self, taps: Mapping[str, Tensor]) -> Tensor:
         """Concatenate the taps at the coarsest resolution, (B, C, h, w)."""

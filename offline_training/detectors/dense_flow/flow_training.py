@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.dense_flow.config import FlowConfig
 from offline_training.detectors.dense_flow.flow import DenseFlow, TapFlow
 from offline_training.learning.batches import TensorBatches
 from offline_training.learning.schedule import Schedule
 from offline_training.learning.session import Session
-from offline_training.learning.settings import ConfigError
+from offline_training.learning.settings import ConfigError, setting, settings
 from offline_training.learning.task import Learned, Task
 from offline_training.learning.training import learn
 from offline_training.watched.base import Watched
 from offline_training.watched.graphs import chosen_taps, tap_shapes
 from ros2_ood_monitor.bundle.manifest import MAP_STRIDE
+
+
+@dataclass(frozen=True)
+@settings('flow')
+class FlowConfig:
+    """Normalising flow on whitened backbone taps."""
+
+    taps: tuple[str, ...] = setting(
+        (), 'Names of the backbone taps; empty = the last of the coarsest, at most of stride 16.'
+    )
+    channels: int = setting(48, 'Dimensions kept after whitening.', low=1, high=100_000)
+    layers: int = setting(4, 'Coupling layers.', low=1, high=100_000)
+    hidden: int = setting(64, 'Width of the networks in a coupling.', low=1, high=100_000)
+    epochs: int = setting(12, 'Passes over the sampled pixels.', low=1, high=100_000)
+    batch_size: int = setting(4096, 'Pixels per step, not images.', low=1, high=100_000)
+    learning_rate: float = setting(2e-3, 'Step size of Adam.', low=1e-7, high=1)
+    seed: int = setting(1, 'Seed of weights and sampling.', low=0, high=2**31 - 1)
+
 
 PIXELS_PER_IMAGE = 800
 MAX_IMAGES = 400

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor
+from torch import Tensor, nn
 
 from offline_training.data.frames import Frames
 from offline_training.detectors.combined import CombinedDetector
@@ -47,14 +47,12 @@ class ErrorFusion(CombinedDetector):
         'Gimpel, 2017 (softmax)'
     )
     inputs = 'logits, taps'
-    weight: Tensor
-    bias: Tensor
 
     def __init__(self, observer: dict[str, Any] | None = None, seed: int = 0):
         super().__init__(observer=dict(observer or {}), seed=seed)
         self.observer = LightObserver(**self.settings['observer'])
-        self.register_buffer('weight', torch.empty(0))  # (3,)
-        self.register_buffer('bias', torch.empty(0))  # (C,): one per output of the network
+        self.weight: Tensor = nn.Buffer(torch.empty(0))  # (3,)
+        self.bias: Tensor = nn.Buffer(torch.empty(0))  # (C,): one per output of the network
 
     def fit_weights(self, watched: Watched, frames: Frames) -> None:
         """Fit the regression.

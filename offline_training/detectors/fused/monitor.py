@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from offline_training.calibration.fusion import fit_fusion
@@ -62,7 +62,6 @@ class Monitor(CombinedDetector):
         '(flow) and Liu et al., 2020 (energy)'
     )
     inputs = 'logits, taps'
-    table: Tensor
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class Monitor(CombinedDetector):
         self.observer = LightObserver(**self.settings['observer'])
         self.flow = DenseFlowDensity(**self.settings['flow'])
         # Rows: mean, deviation and weight of each map; the bias stands below the weights.
-        self.register_buffer('table', torch.empty(0, dtype=torch.float64))
+        self.table: Tensor = nn.Buffer(torch.empty(0, dtype=torch.float64))
 
     @classmethod
     def of(cls, observer: LightObserver, flow: DenseFlowDensity, seed: int) -> Self:

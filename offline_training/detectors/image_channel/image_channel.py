@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
-from offline_training.detectors.image_channel.image_statistics import NAMES, ImageStatistics
-from offline_training.detectors.image_channel.tap_features import TapFeatures, tap_features
+from offline_training.detectors.image_channel.image_statistics import (
+    NAMES,
+    ImageStatistics,
+    TapFeatures,
+    tap_features,
+)
 from offline_training.detectors.one_pass import OnePassDetector, on_cpu
 from offline_training.learning.session import QUIET, Session
+from offline_training.learning.settings import setting, settings
 from offline_training.perturbations import PERTURBATIONS, SEEN_IN_TRAINING, perturb
 from offline_training.watched.base import Seen, Watched
 from offline_training.watched.export import ExportedNetwork, export_network, gate_looks
 from ros2_ood_monitor.frame import UInt8Array
+
+
+@dataclass(frozen=True)
+@settings('image')
+class ImageConfig:
+    """Image channel: statistics of the taps over the whole frame."""
+
+    components: int = setting(
+        60, 'Principal components of the moments that are kept.', low=1, high=10_000
+    )
+    degraded_frames: int = setting(
+        60,
+        'Normal frames that are degraded in seven ways to learn what bad images look like.',
+        low=1,
+        high=100_000,
+    )
+    seed: int = setting(1, 'Seed of the degraded frames.', low=0, high=2**31 - 1)
+
 
 SEEN_KINDS = tuple(kind for kind in PERTURBATIONS if kind in SEEN_IN_TRAINING)
 LEAST_SEVERITY = 0.2
@@ -43,8 +67,6 @@ class ImageChannel(OnePassDetector):
         'linear view quality and the layout of the taps'
     )
     inputs = 'taps'
-    center: Tensor
-    spread: Tensor
 
     def __init__(
         self,
@@ -60,8 +82,8 @@ class ImageChannel(OnePassDetector):
             color_order=color_order,
         )
         self.statistics = ImageStatistics()
-        self.register_buffer('center', torch.zeros(len(NAMES)))
-        self.register_buffer('spread', torch.ones(len(NAMES)))
+        self.center: Tensor = nn.Buffer(torch.zeros(len(NAMES)))
+        self.spread: Tensor = nn.Buffer(torch.ones(len(NAMES)))
 
     @property
     def fitted(self) -> bool:

@@ -1,14 +1,54 @@
-"""Three closed-form statistics of tap features; each is higher for a more unusual image."""
+"""What the image channel computes: features of the taps, and three statistics of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from offline_training.detectors.image_channel.tap_features import TapFeatures
 from offline_training.detectors.layer_density.tied_gaussian import shrunk
+
+STEP = 2
+"""Of every second row and column: moments of a quarter of the cells are as good."""
+GRID = 4
+"""The layout is that of 4x4 fields of equal size."""
+LEAST_SPREAD = 1e-3
+
+
+class TapFeatures(NamedTuple):
+    """Features of B frames."""
+
+    moments: Tensor
+    """(B, F): mean and log standard deviation of every channel of every tap."""
+    layouts: Tensor
+    """(B, L): of every tap the means of each field without that of the frame, of length 1."""
+
+    def subset(self, chosen: Tensor) -> TapFeatures:
+        """Return some of the frames."""
+        return TapFeatures(self.moments[chosen], self.layouts[chosen])
+
+
+def tap_features(taps: Mapping[str, Tensor]) -> TapFeatures:
+    """Return the features of taps (B, C_i, H_i, W_i), in their order."""
+    moments, layouts = [], []
+    for tap in taps.values():
+        thin = tap[:, :, ::STEP, ::STEP]
+        mean = thin.mean(dim=(2, 3), keepdim=True)
+        # Centred before it is squared: half precision has no room for squares of large means.
+        centred = thin - mean
+        spread = (centred * centred).mean(dim=(2, 3)).sqrt()
+        moments += [mean.flatten(1), torch.log(spread + LEAST_SPREAD)]
+        rows, columns = (max(1, side // GRID) for side in thin.shape[2:])
+        fields = F.avg_pool2d(centred, (rows, columns), (rows, columns)).flatten(1)
+        length = (fields * fields).sum(dim=1, keepdim=True).sqrt()
+        layouts.append(fields / length.clamp_min(1e-6))
+    return TapFeatures(torch.cat(moments, dim=1), torch.cat(layouts, dim=1))
+
 
 NAMES = ('moments', 'quality', 'layout')
 CLIP = 8.0
@@ -26,21 +66,14 @@ class ImageStatistics(nn.Module):
     layout: 1 - cosine between the frame's layout and the mean one, averaged over the taps.
     """
 
-    center: Tensor
-    scale: Tensor
-    axes: Tensor
-    quality: Tensor
-    bias: Tensor
-    layout: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer('center', torch.empty(0))  # (F,)
-        self.register_buffer('scale', torch.empty(0))  # (F,)
-        self.register_buffer('axes', torch.empty(0))  # (D, F), variance and 1 / sqrt(D) folded in
-        self.register_buffer('quality', torch.empty(0))  # (F,)
-        self.register_buffer('bias', torch.zeros(()))
-        self.register_buffer('layout', torch.empty(0))  # (L,), of length sqrt(taps) or less
+        self.center: Tensor = nn.Buffer(torch.empty(0))  # (F,)
+        self.scale: Tensor = nn.Buffer(torch.empty(0))  # (F,)
+        self.axes: Tensor = nn.Buffer(torch.empty(0))  # (D, F), variance and 1 / sqrt(D) folded in
+        self.quality: Tensor = nn.Buffer(torch.empty(0))  # (F,)
+        self.bias: Tensor = nn.Buffer(torch.zeros(()))
+        self.layout: Tensor = nn.Buffer(torch.empty(0))  # (L,), of length sqrt(taps) or less
 
     @classmethod
     def of(cls, normal: TapFeatures, degraded: TapFeatures, components: int) -> Self:

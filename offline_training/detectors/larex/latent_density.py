@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
@@ -50,10 +50,6 @@ class LatentDensity(OnePassDetector):
         ValueError: an argument is out of range.
     """
 
-    weights: Tensor
-    center: Tensor
-    axes: Tensor
-
     def __init__(
         self,
         tap: str | None,
@@ -91,9 +87,9 @@ class LatentDensity(OnePassDetector):
                 raise ValueError(f'{name} has {setting} {value}; give {least} or more')
         if not 0 < drop_prob < 1:
             raise ValueError(f'{name} has drop_prob {drop_prob}; give a share between 0 and 1')
-        self.register_buffer('weights', torch.empty(0))  # (M, H, W)
-        self.register_buffer('center', torch.empty(0))  # (C,)
-        self.register_buffer('axes', torch.empty(0))  # (C, D)
+        self.weights: Tensor = nn.Buffer(torch.empty(0))  # (M, H, W)
+        self.center: Tensor = nn.Buffer(torch.empty(0))  # (C,)
+        self.axes: Tensor = nn.Buffer(torch.empty(0))  # (C, D)
 
     @abstractmethod
     def _fit_density(self, z: Tensor, deviations: Tensor) -> Tensor:
@@ -254,7 +250,6 @@ class LaRED(LatentDensity):
     name = 'lared'
     paper = f'{PAPER} (kernel density)'
     inputs = 'taps'
-    stored: Tensor
 
     def __init__(
         self,
@@ -285,7 +280,7 @@ class LaRED(LatentDensity):
             whiten=whiten,
             bandwidth=bandwidth,
         )
-        self.register_buffer('stored', torch.empty(0))  # (N, D)
+        self.stored: Tensor = nn.Buffer(torch.empty(0))  # (N, D)
 
     def _fit_density(self, z: Tensor, deviations: Tensor) -> Tensor:
         # In bandwidths, so that every kernel has width 1.

@@ -19,13 +19,10 @@ class LayerCombination(nn.Module):
     would then be the most normal one.
     """
 
-    weight: Tensor
-    bias: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer('weight', torch.empty(0))  # (L,)
-        self.register_buffer('bias', torch.zeros(()))
+        self.weight: Tensor = nn.Buffer(torch.empty(0))  # (L,)
+        self.bias: Tensor = nn.Buffer(torch.zeros(()))
 
     def fit(self, normal: Tensor, attacked: Tensor) -> None:
         """Learn from layer scores (N, L) of normal and (M, L) of attacked frames."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from offline_training.attacks.gradient_sign import channels_first, fgsm
 from offline_training.data.frames import Frames
 from offline_training.detectors.base import NotApplicableError
-from offline_training.detectors.layer_density.class_density import ClassDensity
-from offline_training.detectors.layer_density.class_features import (
+from offline_training.detectors.layer_density.class_density import (
+    ClassDensity,
     Pooled,
     class_means,
     frame_means,

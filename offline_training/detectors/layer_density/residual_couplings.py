@@ -48,22 +48,17 @@ class Subnet(nn.Module):
             x = layer(x)
             # A leaky ReLU in operators that every engine has.
             x = torch.maximum(x, SLOPE * x)
-        y: Tensor = self.last(x)
-        return y
+        return self.last(x)
 
 
 class Coupling(nn.Module):
     """Shift and scale one half of the dimensions given the other: z = (z - t) exp(-s)."""
 
-    kept: Tensor
-    changed: Tensor
-    order: Tensor
-
     def __init__(self, classes: int, mask: Tensor, hidden: int, generator: torch.Generator):
         super().__init__()
-        self.register_buffer('kept', mask.nonzero().flatten())
-        self.register_buffer('changed', (~mask).nonzero().flatten())
-        self.register_buffer('order', torch.cat([self.kept, self.changed]).argsort())
+        self.kept: Tensor = nn.Buffer(mask.nonzero().flatten())
+        self.changed: Tensor = nn.Buffer((~mask).nonzero().flatten())
+        self.order: Tensor = nn.Buffer(torch.cat([self.kept, self.changed]).argsort())
         sizes = len(self.kept), hidden, len(self.changed)
         self.log_scale = Subnet(classes, *sizes, generator)
         self.shift = Subnet(classes, *sizes, generator)
@@ -96,9 +91,6 @@ class ClassCouplings(nn.Module):
     trained. Every parameter has the class as its first dimension: classes do not share anything.
     """
 
-    permutations: Tensor
-    restoring: Tensor
-
     def __init__(
         self,
         classes: int,
@@ -115,8 +107,8 @@ class ClassCouplings(nn.Module):
         )
         pairs = couplings // 2
         random = torch.rand(pairs, dimensions, generator=generator)
-        self.register_buffer('permutations', random.argsort(dim=1))
-        self.register_buffer('restoring', self.permutations.argsort(dim=1))
+        self.permutations: Tensor = nn.Buffer(random.argsort(dim=1))
+        self.restoring: Tensor = nn.Buffer(self.permutations.argsort(dim=1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z = x.transpose(0, 1)  # batched products want the class first

@@ -60,17 +60,12 @@ class TiedGaussian(nn.Module):
     at most `cut` of the largest are left out as rounding noise. Units do not matter to either.
     """
 
-    means: Tensor
-    whitening: Tensor
-    log_det: Tensor
-    seen: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer('means', torch.empty(0))  # (K, C)
-        self.register_buffer('whitening', torch.empty(0))  # (D, C)
-        self.register_buffer('log_det', torch.zeros(()))
-        self.register_buffer('seen', torch.empty(0, dtype=torch.bool))  # (K,)
+        self.means: Tensor = nn.Buffer(torch.empty(0))  # (K, C)
+        self.whitening: Tensor = nn.Buffer(torch.empty(0))  # (D, C)
+        self.log_det: Tensor = nn.Buffer(torch.zeros(()))
+        self.seen: Tensor = nn.Buffer(torch.empty(0, dtype=torch.bool))  # (K,)
 
     @classmethod
     def of(cls, moments: ClassMoments, cut: float) -> TiedGaussian:

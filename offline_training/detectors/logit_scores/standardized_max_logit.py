@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from offline_training.data.frames import Frames
@@ -96,8 +96,6 @@ class StandardizedMaxLogit(OnePassDetector):
         'Identifying Unexpected Road Obstacles in Urban-Scene Segmentation, 2021'
     )
     inputs = 'logits'
-    mean: Tensor
-    deviation: Tensor
 
     def __init__(self, boundary_width: int = 4, dilation: int = 6, batch_size: int = 4):
         super().__init__(boundary_width=boundary_width, dilation=dilation, batch_size=batch_size)
@@ -106,8 +104,8 @@ class StandardizedMaxLogit(OnePassDetector):
                 f'boundary_width is {boundary_width} and dilation {dilation} but neither may be '
                 'negative; use 0 to switch one off'
             )
-        self.register_buffer('mean', torch.empty(0))
-        self.register_buffer('deviation', torch.empty(0))
+        self.mean: Tensor = nn.Buffer(torch.empty(0))
+        self.deviation: Tensor = nn.Buffer(torch.empty(0))
 
     def fit(self, watched: Watched, frames: Frames, session: Session = QUIET) -> Self:
         """Learn mean and deviation of the largest logit per predicted class.

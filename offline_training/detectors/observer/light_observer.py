@@ -13,9 +13,9 @@ from typing_extensions import Self
 from offline_training.data.frames import Frames
 from offline_training.detectors.logit_scores.logit_scores import error_odds
 from offline_training.detectors.network_detector import NetworkDetector
-from offline_training.detectors.observer.config import ObserverConfig
 from offline_training.detectors.observer.observer import Observer
 from offline_training.detectors.observer.observer_training import (
+    ObserverConfig,
     build_observer,
     train_observer,
 )

@@ -106,8 +106,7 @@ class ObserverNetwork(nn.Module):
             own = self.network.features(x)[0]  # type: ignore[operator]
         finally:
             self._features = {}
-        score: Tensor = self.head(own + logits)[:, 0]
-        return score
+        return self.head(own + logits)[:, 0]
 
 
 class SmallObserver(nn.Module):

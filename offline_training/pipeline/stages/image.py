@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from offline_training.detectors.image_channel.image_channel import SEEN_KINDS, ImageChannel
-from offline_training.detectors.image_channel.image_statistics import ImageStatistics
-from offline_training.detectors.image_channel.tap_features import TapFeatures
+from offline_training.detectors.image_channel.image_statistics import ImageStatistics, TapFeatures
 from offline_training.learning.store import write_json
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.fitted import FILES

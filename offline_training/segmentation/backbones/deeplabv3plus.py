@@ -42,8 +42,7 @@ class ASPP(nn.Module):
         parts = [branch(x) for branch in self.branches]
         mean = self.pooled(x.mean(dim=(2, 3), keepdim=True))
         parts.append(mean.expand(-1, -1, x.shape[-2], x.shape[-1]))
-        y: Tensor = self.dropout(self.project(torch.cat(parts, dim=1)))
-        return y
+        return self.dropout(self.project(torch.cat(parts, dim=1)))
 
 
 class DeepLabV3Plus(Backbone):

@@ -45,8 +45,7 @@ class _Initial(nn.Module):
         self.pool = nn.MaxPool2d(pooling, stride=2, padding=(pooling - 1) // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.activation(self.norm(torch.cat([self.conv(x), self.pool(x)], dim=1)))
-        return y
+        return self.activation(self.norm(torch.cat([self.conv(x), self.pool(x)], dim=1)))
 
 
 class _Bottleneck(nn.Module):
@@ -76,8 +75,7 @@ class _Bottleneck(nn.Module):
         self.activation = nn.PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.activation(x + self.dropout(self.expand(self.middle(self.reduce(x)))))
-        return y
+        return self.activation(x + self.dropout(self.expand(self.middle(self.reduce(x)))))
 
 
 class _Down(nn.Module):
@@ -135,8 +133,7 @@ class _Up(nn.Module):
         else:
             main = F.max_unpool2d(main, indices, [2, 2], output_size=pooled.shape[-2:])
         extension = self.dropout(self.expand(self.middle(self.reduce(x))))
-        y: Tensor = self.activation(main + extension)
-        return y
+        return self.activation(main + extension)
 
 
 class ENet(Backbone):

@@ -12,8 +12,7 @@ from offline_training.segmentation.backbones.espnet import ESPNet
 
 def drop_output(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     """Pass what `module` returns through its child `dropout` (a forward hook)."""
-    dropped: Tensor = module.dropout(output)  # type: ignore[operator]
-    return dropped
+    return module.dropout(output)  # type: ignore[operator]
 
 
 class ESPDropoutNet(ESPNet):

@@ -87,5 +87,4 @@ class SegNet(Backbone):
         return x, taps
 
     def _drop(self, name: str, x: Tensor) -> Tensor:
-        y: Tensor = self.dropout[name](x) if name in self.dropout else x
-        return y
+        return self.dropout[name](x) if name in self.dropout else x

@@ -1,8 +1,10 @@
-"""How many threads torch uses on a machine that may be busy."""
+"""How torch uses a machine that may be busy: its threads, and the memory that it frees."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -38,3 +40,21 @@ def idle_seconds(cores: Collection[int]) -> float:
         if name.startswith('cpu') and name != 'cpu' and int(name[3:]) in cores:
             ticks += int(fields[3]) + int(fields[4])  # idle, and waiting for a disk
     return ticks / os.sysconf('SC_CLK_TCK')
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGE = 2**31 - 4096
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of returning it to the kernel after every layer.
+
+    Activations of some megabytes are otherwise mapped, zeroed and unmapped at each step; training
+    ESPNet on two cores took a fifth longer so. No effect on other C libraries.
+    """
+    if not sys.platform.startswith('linux'):
+        return
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        mallopt(_M_TRIM_THRESHOLD, _LARGE)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from offline_training.learning import threads
-from offline_training.learning.threads import idle_seconds, use_idle_cores
+from offline_training.learning import machine
+from offline_training.learning.machine import idle_seconds, use_idle_cores
 
 CPU = 'cpu{} 5 5 5 {} {} 0 0 0 0 0'
 
@@ -38,14 +38,14 @@ def count(monkeypatch):
 def test_a_thread_for_each_idle_core(tmp_path, monkeypatch, count, idle, wanted):
     path, tick = tmp_path / 'stat', os.sysconf('SC_CLK_TCK')
     path.write_text(stat(dict.fromkeys(range(5), 1000)))
-    monkeypatch.setattr(threads, 'STAT', path)
+    monkeypatch.setattr(machine, 'STAT', path)
 
     def later(seconds: float) -> None:
         # Core 4 is not this process's.
         ticks = {core: 1000 + round(share * seconds * tick) for core, share in enumerate(idle)}
         path.write_text(stat({**ticks, 4: 9000}))
 
-    monkeypatch.setattr(threads.time, 'sleep', later)
+    monkeypatch.setattr(machine.time, 'sleep', later)
     use_idle_cores(0)
     assert count == [wanted]
 
@@ -57,7 +57,7 @@ def test_what_was_asked_for_counts(monkeypatch, count):
     assert count == [7]
 
 
-@pytest.mark.skipif(not threads.STAT.is_file(), reason='Linux alone counts idle time so')
+@pytest.mark.skipif(not machine.STAT.is_file(), reason='Linux alone counts idle time so')
 def test_idle_time_is_read_from_the_machine():
     assert idle_seconds(os.sched_getaffinity(0)) > 0
 
