@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ros2_ood_monitor.polygon import read_polygon
 
 Value = bool | int | float | str
 
@@ -32,6 +34,8 @@ class Parameter:
     minimum: float = -math.inf
     maximum: float = math.inf
     choices: tuple[str, ...] = ()
+    read: Callable[[str], object] | None = None
+    """Raises ValueError, saying what it must be, for a text that is out of order."""
     live: bool = False
     """May be changed while the monitor runs."""
 
@@ -53,6 +57,11 @@ class Parameter:
             )
         if isinstance(value, (int, float)) and not self.minimum <= value <= self.maximum:
             raise ParameterError(f'{self.name}{place} must be {self.range}, not {value!r:.60}')
+        if self.read is not None and isinstance(value, str):
+            try:
+                self.read(value)
+            except ValueError as error:
+                raise ParameterError(f'{self.name}{place} {error}, not {value!r:.60}') from error
         return value
 
     @property
@@ -98,6 +107,22 @@ _TABLE = (
         'raw listens to sensor_msgs/Image on the image topic, compressed to '
         'sensor_msgs/CompressedImage on <image topic>/compressed.',
         choices=('raw', 'compressed'),
+    ),
+    Parameter(
+        'region_of_interest.horizon',
+        0.0,
+        'Unknown regions are sought from this share of the image height downwards; alarms of '
+        'channels see the whole image, as they were calibrated.',
+        '',
+        0,
+        1,
+    ),
+    Parameter(
+        'region_of_interest.polygon',
+        '',
+        "Unknown regions are sought inside these corners, 'x,y x,y x,y' in shares of the image "
+        'from its upper left; empty is everywhere. A region that crosses the border is cut there.',
+        read=read_polygon,
     ),
     Parameter(
         'supervision.heartbeat_hz',

@@ -60,20 +60,22 @@ def execute(args: argparse.Namespace) -> int:
     from rich.progress import track
 
     from ros2_ood_monitor.bundle.model_bundle import ModelBundle
+    from ros2_ood_monitor.inference.region_of_interest import region_of_interest
     from ros2_ood_monitor.parameter_file import read_parameters
     from ros2_ood_monitor.recordings.replay import replay
     from ros2_ood_monitor.recordings.sources import open_source
     from ros2_ood_monitor.supervision.config import SupervisionConfig
 
-    config = None
-    if args.config is not None:
-        values = SupervisionConfig.from_parameters(read_parameters(args.config))
-        # The stamps of a recording are old by nature.
-        config = replaced(values, check_stamp_age=False)
+    config = area = None
     bundle = ModelBundle.load(args.bundle)
+    if args.config is not None:
+        values = read_parameters(args.config)
+        # The stamps of a recording are old by nature.
+        config = replaced(SupervisionConfig.from_parameters(values), check_stamp_age=False)
+        area = region_of_interest(bundle, values)
     source = open_source(args.source, args.rate, args.bag_topic)
     images = track(source, source.name, source.count, console=Console(stderr=True), transient=True)
-    summary = replay(bundle, images, args.output, args.backend, config, args.overlays)
+    summary = replay(bundle, images, args.output, args.backend, config, args.overlays, area)
     console = Console(highlight=False, markup=False)
     lines = summary.text().splitlines()
     for line in lines[:SHOWN]:

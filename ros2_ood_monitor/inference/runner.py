@@ -12,7 +12,7 @@ import numpy as np
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, SelfTest
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.detection import UNLABELED, Detection, Region
-from ros2_ood_monitor.frame import Float32Array, Frame
+from ros2_ood_monitor.frame import Float32Array, Frame, UInt8Array
 from ros2_ood_monitor.inference.channel_scores import ChannelScorer, raw_statistics
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.engines.selection import open_chain
@@ -38,6 +38,7 @@ class Runner:
 
     `backend` and `threads` as in `engines.selection.open_chain`; raises EngineError. Maps without
     weight, and networks that only they read, are computed only with `all_maps`, for evaluation.
+    Regions are sought where `region_of_interest` (H/4, W/4) is 1, everywhere if it is None.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Runner:
         backend: str = 'auto',
         threads: int | None = None,
         all_maps: bool = False,
+        region_of_interest: UInt8Array | None = None,
     ) -> None:
         self.bundle = bundle
+        self._region_of_interest = region_of_interest
         self._maps = bundle.needed_maps(all_maps)
         self._engine = open_chain(
             list(bundle.networks.values()),
@@ -147,6 +150,8 @@ class Runner:
         self, anomaly: Float32Array, rows: int, columns: int
     ) -> tuple[tuple[Region, ...], tuple[Region, ...] | None]:
         """Return the regions of the strict and, if there is one, of the sensitive threshold."""
+        if self._region_of_interest is not None:
+            anomaly = anomaly * self._region_of_interest
         rule, (map_rows, map_columns) = self.bundle.regions, self.bundle.map_size
         scale = columns / map_columns, rows / map_rows
         extent = rule.sensitive_threshold

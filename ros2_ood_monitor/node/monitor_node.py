@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ros2_ood_monitor.bundle.certification import CALIBRATIONS, uncertified
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.bus.base import Middleware
-from ros2_ood_monitor.frame import Stamp
+from ros2_ood_monitor.frame import Stamp, UInt8Array
+from ros2_ood_monitor.inference.region_of_interest import region_of_interest
 from ros2_ood_monitor.messages import topics
 from ros2_ood_monitor.messages.conversions import (
     alert_messages,
@@ -21,7 +22,7 @@ from ros2_ood_monitor.messages.conversions import (
 )
 from ros2_ood_monitor.node.black_box import BlackBox
 from ros2_ood_monitor.node.overlays import OverlayWorker
-from ros2_ood_monitor.parameters import Value
+from ros2_ood_monitor.parameters import ParameterError, Value
 from ros2_ood_monitor.supervision.clock import Clock, SystemClock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.heartbeat import MonitorOutput
@@ -60,6 +61,7 @@ class MonitorNode:
         self._parameters = dict(parameters)
         self._stamp_clock = stamp_clock or SystemClock()
         self._bundle: ModelBundle | None = None
+        self._region_of_interest: UInt8Array | None = None
         self._engine = ''
         self._alert: Alert | None = None
         self._active = False
@@ -93,7 +95,8 @@ class MonitorNode:
     def load(self, bundle: ModelBundle) -> None:
         """Take the bundle to be used from the next activation and announce its classes.
 
-        Raises NodeError if it is uncertified and `require_certified` is set.
+        Raises NodeError if it is uncertified and `require_certified` is set, ParameterError if
+        the region of interest leaves no room for a region.
         """
         reason = uncertified(bundle.channels)
         if reason is not None:
@@ -101,6 +104,7 @@ class MonitorNode:
             if self._parameters['require_certified']:
                 raise NodeError(f'refused, because require_certified is set: {text}')
             _LOG.warning('%s', text)
+        self._region_of_interest = region_of_interest(bundle, self._parameters)
         self._bundle = bundle
         self._overlays.palette = [entry.color for entry in bundle.classes]
         names = [entry.name for entry in bundle.classes]
@@ -153,7 +157,12 @@ class MonitorNode:
 
         assert self._bundle is not None
         threads = int(self._parameters['threads']) or None
-        runner = Runner(self._bundle, str(self._parameters['backend']), threads)
+        runner = Runner(
+            self._bundle,
+            str(self._parameters['backend']),
+            threads,
+            region_of_interest=self._region_of_interest,
+        )
         self._engine = runner.description
         return runner
 
@@ -235,14 +244,14 @@ def run_monitor(
 ) -> str | None:
     """Run a monitor until `stop` is set; return why it had to give up, None if it did not.
 
-    Raises NodeError, after an alert that says so, if the parameters refuse the bundle.
+    Raises NodeError or ParameterError, after an alert that says so, as `MonitorNode.load` does.
     """
     node = MonitorNode(middleware, parameters)
     node.start()
     try:
         try:
             node.load(bundle)
-        except NodeError as error:
+        except (NodeError, ParameterError) as error:
             node.monitor.fault(str(error))
             raise
         node.activate()

@@ -29,6 +29,8 @@ ON_CONFIGURE = (
     'require_certified',
     'backend',
     'threads',
+    'region_of_interest.horizon',
+    'region_of_interest.polygon',
     'supervision.restart_attempts',
     'supervision.restart_backoff_s',
 )

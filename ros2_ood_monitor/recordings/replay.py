@@ -20,7 +20,7 @@ from ros2_ood_monitor.alert import Alert, State
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.detection import Detection
-from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage, Stamp
+from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage, Stamp, UInt8Array
 from ros2_ood_monitor.inference.runner import Runner, RunnerError
 from ros2_ood_monitor.messages import topics
 from ros2_ood_monitor.messages.conversions import alert_messages, jpeg_message, result_messages
@@ -88,6 +88,7 @@ def replay(
     backend: str = 'auto',
     config: SupervisionConfig | None = None,
     overlay_limit: int = 200,
+    region_of_interest: UInt8Array | None = None,
 ) -> ReplaySummary:
     """Score every image of `source` and write what the monitor would have published.
 
@@ -96,11 +97,15 @@ def replay(
     first `overlay_limit` images that changed the state or were not NOMINAL, and the most anomalous
     one), `summary.json`. They replace those of an earlier replay, all of them at the end or, if
     anything goes wrong, none. Time is that of the image stamps, so a gap is a silent camera.
+    `region_of_interest` is that of a `Runner`.
     Raises SelfTestError, EngineError, OSError and what the source raises.
     """
     # Stamps are the only clock of a recording.
     config = config or SupervisionConfig(check_stamp_age=False)
-    with _results(Path(output)) as directory, Runner(bundle, backend) as runner:
+    with (
+        _results(Path(output)) as directory,
+        Runner(bundle, backend, region_of_interest=region_of_interest) as runner,
+    ):
         runner.self_test()
         (directory / OVERLAYS).mkdir()
         with (

@@ -22,7 +22,7 @@ from ros2_ood_monitor.messages.conversions import alerts_from_message, jpeg_mess
 from ros2_ood_monitor.messages.types import Bool
 from ros2_ood_monitor.node import monitor_node as node_module
 from ros2_ood_monitor.node.monitor_node import MonitorNode, NodeError, run_monitor
-from ros2_ood_monitor.parameters import PARAMETERS, Value
+from ros2_ood_monitor.parameters import PARAMETERS, ParameterError, Value
 
 PATIENCE_S = 10.0
 
@@ -82,8 +82,13 @@ class FakeRunner:
     score = 0.0
     opened: tuple[Any, ...] = ()
 
-    def __init__(self, bundle: Any, backend: str, threads: int | None) -> None:
+    region_of_interest: Any = None
+
+    def __init__(
+        self, bundle: Any, backend: str, threads: int | None, region_of_interest: Any
+    ) -> None:
         self.bundle = bundle
+        type(self).region_of_interest = region_of_interest
         type(self).opened = (backend, threads)
 
     def self_test(self) -> None:
@@ -104,6 +109,7 @@ class FakeRunner:
 BUNDLE: Any = SimpleNamespace(
     expects_color=True,
     name='test_bundle',
+    map_size=(12, 16),
     certified=False,
     classes=(SemanticClass('sky', (1, 2, 3)), SemanticClass('road', (4, 5, 6))),
     regions=Regions(0.5, 10),
@@ -240,6 +246,19 @@ def test_a_refused_bundle_is_the_last_word_of_a_run(bus):
     assert 'UNCERTIFIED' in last.message
 
 
+def test_the_region_of_interest_reaches_the_engines_or_is_refused(bus, start):
+    node = start(region_of_interest__horizon=0.5)
+    node.load(BUNDLE)
+    node.activate()
+    with Camera(bus):
+        bus.wait(lambda: bus.messages(topics.SEGMENTATION))
+    assert FakeRunner.region_of_interest.mean() == 0.5
+    refused = parameters(region_of_interest__horizon=1.0)
+    with pytest.raises(ParameterError, match='leaves 0 pixels'):
+        run_monitor(bus, BUNDLE, refused, threading.Event())
+    assert 'leaves 0 pixels' in bus.alerts()[-1].message
+
+
 def test_a_camera_makes_the_view_nominal_with_results_that_carry_its_header(bus, start):
     node = start(backend='onnxruntime', threads=2)
     node.load(BUNDLE)
@@ -373,7 +392,7 @@ def test_running_ends_on_request_and_reports_why_it_gave_up(bus, monkeypatch):
     assert run_monitor(bus, BUNDLE, parameters(), stop) is None
     assert 'stopped' in [cause.code for cause in bus.alerts()[-1].causes]
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError('no such engine')
 
     monkeypatch.setattr(FakeRunner, '__init__', broken)

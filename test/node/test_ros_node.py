@@ -368,6 +368,8 @@ def test_live_parameter_takes_effect(peer, start, bundle):
         ('supervision.stale_after_s', -1.0, 'range'),
         ('supervision.black_level', 251.0, 'must be below supervision.white_level'),
         ('backend', 'abacus', ''),
+        ('region_of_interest.polygon', '0,0 1,1', 'three or more corners'),
+        ('region_of_interest.horizon', 0.5, 'clean up'),
     ],
 )
 def test_other_parameters_are_refused_with_a_reason(peer, start, bundle, name, value, reason):
