@@ -68,6 +68,11 @@ class Config:
     flow: FlowConfig = setting(FlowConfig(), 'The flow.')
     observer: ObserverConfig = setting(ObserverConfig(), 'The observer.')
     image: ImageConfig = setting(ImageConfig(), 'The image channel.')
+    channels: dict[str, dict[str, Any]] = setting(
+        {},
+        'Detectors that become channels of their own, by name with their settings, for example '
+        '{residual_flow: {}}.',
+    )
     calibration: CalibrationConfig = setting(CalibrationConfig(), 'Calibration.')
     export: ExportConfig = setting(ExportConfig(), 'The bundle.')
 

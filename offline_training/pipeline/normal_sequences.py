@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from offline_training.detectors.fused.monitor import BATCH, Monitor
 from offline_training.detectors.image_channel.image_channel import ImageChannel
 from offline_training.detectors.image_channel.image_statistics import NAMES
 from offline_training.learning.store import read_json
+from offline_training.pipeline.added_channels import Added, load_added
 from offline_training.pipeline.context import Context, network_image
 from offline_training.pipeline.fitted import load_fitted
 from offline_training.watched.base import Watched
@@ -40,6 +42,7 @@ class Measured:
     watched: Watched
     monitor: Monitor
     image: ImageChannel
+    added: Mapping[str, Added]
     top_fraction: float
     min_area: int
 
@@ -48,7 +51,8 @@ class Measured:
         """Load what a run has fitted and weighted."""
         config = context.config.calibration
         monitor, image = load_fitted(Monitor, context), load_fitted(ImageChannel, context)
-        return cls(context.watched(), monitor, image, config.top_fraction, config.min_area)
+        added = load_added(context)
+        return cls(context.watched(), monitor, image, added, config.top_fraction, config.min_area)
 
     def statistics(self, image: UInt8Array) -> dict[str, float]:
         """Return the raw statistics of one image (H, W, 3), by `manifest.statistic_names`."""
@@ -60,15 +64,25 @@ class Measured:
         rows = [row for batch in _batches(images) for row in self._rows(batch)]
         return NormalSequence({name: np.array([row[name] for row in rows]) for name in rows[0]})
 
+    def _activations(self, pixels: Tensor) -> list[str]:
+        """Return the inner activations that the detectors read, each once."""
+        detectors = [self.monitor, *(each.detector for each in self.added.values())]
+        names = [n for each in detectors for n in each.activations(self.watched, pixels)]
+        return list(dict.fromkeys(names))
+
     def _rows(self, batch: Sequence[UInt8Array]) -> Iterator[dict[str, float]]:
         pixels = torch.from_numpy(np.stack(batch)).to(self.watched.device)
         with torch.no_grad():
-            seen = self.watched.look(pixels, self.monitor.activations(self.watched, pixels))
+            seen = self.watched.look(pixels, self._activations(pixels))
             statistics = self.image.statistics_of(seen).cpu().numpy()
             maps = {k: v.float().cpu().numpy() for k, v in self.monitor.maps(seen).items()}
+            added = dict(
+                each.statistics(name, self.watched, seen) for name, each in self.added.items()
+            )
         for index in range(len(batch)):
             own = {name: values[index] for name, values in maps.items()}
             row = {f'{IMAGE}.{n}': float(v) for n, v in zip(NAMES, statistics[index], strict=True)}
+            row |= {name: float(values[index]) for name, values in added.items()}
             for name, fusion in self.monitor.channels.items():
                 logits = fused_logits(own, fusion)
                 row[name] = frame_statistic(logits, self.top_fraction)

@@ -14,6 +14,7 @@ from offline_training.detectors.dense_flow.flow_training import build_flow
 from offline_training.detectors.observer.observer_training import build_observer
 from offline_training.learning.read_settings import suggestion
 from offline_training.learning.settings import ConfigError
+from offline_training.pipeline.added_channels import build_added
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.running import STAGES, other_settings, stage_entry
@@ -66,6 +67,7 @@ def refuse(context: Context, stages: Collection[str], resume: bool) -> None:
             )
     if config.observer.objects is not None:
         Cutouts(Path(config.observer.objects))
+    build_added(config)
     _network(context, stages)
     done = resume and stage_entry(context, 'backbone').why_not() is None
     if 'backbone' in stages and config.backbone.weights is None and not done:

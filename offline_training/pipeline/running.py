@@ -40,18 +40,19 @@ STAGES: Mapping[str, Stage] = {
         ('backbone',), ('observer',), ('observer.safetensors', 'observer.json'), True
     ),
     'image': Stage(('backbone',), ('image',), ('image.safetensors', 'image.json')),
+    'channels': Stage(('backbone',), ('channels',), ('channels.json',), True),
     'calibrate': Stage(
-        ('backbone', 'flow', 'observer', 'image'),
+        ('backbone', 'flow', 'observer', 'image', 'channels'),
         ('calibration', 'observer.objects'),
         ('monitor.safetensors', 'calibration.json'),
     ),
     'evaluate': Stage(
-        ('backbone', 'flow', 'observer', 'image', 'calibrate'),
+        ('backbone', 'flow', 'observer', 'image', 'channels', 'calibrate'),
         ('calibration',),
         ('evaluation.json',),
     ),
     'export': Stage(
-        ('backbone', 'flow', 'observer', 'image', 'calibrate', 'evaluate'),
+        ('backbone', 'flow', 'observer', 'image', 'channels', 'calibrate', 'evaluate'),
         ('name', 'calibration', 'export'),
         ('bundle/manifest.json',),
     ),

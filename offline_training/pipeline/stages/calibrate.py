@@ -56,6 +56,7 @@ def run(context: Context) -> None:
     together = hours(list(normal.values()), config.frame_rate)
     context.console.print(certifying_sentence(len(normal), together, config.budget_per_hour))
     wanted = _uncalibrated(monitor, config.top_fraction, config.min_area)
+    wanted |= {name: each.channel for name, each in measured.added.items()}
     image_channel = {IMAGE: wanted.pop(IMAGE)}
     # Each channel and the regions may raise false alarms, and their sum is what was asked for.
     share = config.budget_per_hour / (len(wanted) + 2)

@@ -69,10 +69,8 @@ def run(context: Context) -> None:
 def _networks(measured: Measured, images: Tensor, folder: Path) -> list[ExportedNetwork]:
     """Export what the channels read, the watched network first."""
     watched, monitor = measured.watched, measured.monitor
-    networks = [
-        *monitor.export(watched, images, folder),
-        *measured.image.export(watched, images, folder),
-    ]
+    detectors = [monitor, measured.image, *(each.detector for each in measured.added.values())]
+    networks = [net for each in detectors for net in each.export(watched, images, folder)]
     read = [each.tensor for fusion in monitor.channels.values() for each in fusion.maps]
     return [export_watched('backbone', watched, networks, images, folder, read), *networks]
 
