@@ -12,6 +12,7 @@ from ros2_ood_monitor import __version__
 from ros2_ood_monitor.commands import (
     bench,
     build_engines,
+    calibrate,
     demo,
     doctor,
     parameters,
@@ -23,7 +24,7 @@ from ros2_ood_monitor.commands import (
 )
 from ros2_ood_monitor.commands.sentence import sentence
 
-COMMANDS = (run, play, watch, replay, bench, build_engines, parameters, doctor, demo)
+COMMANDS = (run, play, watch, replay, calibrate, bench, build_engines, parameters, doctor, demo)
 ROBOT, WORKSTATION = COMMANDS[:-1], COMMANDS[-1:]
 
 EPILOG = """\

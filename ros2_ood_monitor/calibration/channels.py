@@ -37,10 +37,12 @@ class AlarmBudget:
     """Of all channels and of the regions together."""
     frame_rate: float = 15.0
     """Frames per second of the sequences and of the camera."""
-    block_seconds: float = 6.0
+    block_seconds: float = 20.0
     """Alarms within so many seconds count as one."""
     least_probability: float = 0.5
     """No region threshold is below."""
+    shares: int | None = None
+    """How many get a share of it, where these channels are not all; see `shares`."""
     persistence: Persistence = field(default_factory=Persistence)
 
     @property
@@ -65,7 +67,7 @@ def calibrate(
     together = hours(sequences, budget.frame_rate)
     lowest = certifiable_per_hour(len(sequences), together)
     stretched = max(1.0, 1 / together / budget.per_hour)
-    share = budget.per_hour / (len(channels) + 1)
+    share = budget.per_hour / (budget.shares or shares(channels))
     found = {}
     for name, channel in channels.items():
         asked, certified = share, None if lowest is None else share * stretched
@@ -114,6 +116,11 @@ def calibrate(
             ),
         )
     return found
+
+
+def shares(channels: Mapping[str, Channel]) -> int:
+    """Return how many things raise alarms: the channels and, where there are any, the regions."""
+    return len(channels) + sum(each.regions is not None for each in channels.values())
 
 
 def held_out_scores(sequences: Sequence[NormalSequence], names: Sequence[str]) -> list[Float]:

@@ -34,7 +34,7 @@ from ros2_ood_monitor.bundle.manifest import (
     Statistic,
 )
 from ros2_ood_monitor.calibration.certifying import certifying_sentence
-from ros2_ood_monitor.calibration.channels import AlarmBudget, calibrate
+from ros2_ood_monitor.calibration.channels import AlarmBudget, calibrate, shares
 from ros2_ood_monitor.calibration.findings import findings
 from ros2_ood_monitor.calibration.sequences import NormalSequence, hours
 
@@ -58,12 +58,15 @@ def run(context: Context) -> None:
     wanted = _uncalibrated(monitor, config.top_fraction, config.min_area)
     wanted |= {name: each.channel for name, each in measured.added.items()}
     image_channel = {IMAGE: wanted.pop(IMAGE)}
-    # Each channel and the regions may raise false alarms, and their sum is what was asked for.
-    share = config.budget_per_hour / (len(wanted) + 2)
-    channels = calibrate(
-        list(normal.values()), wanted, _budget(context, share * (len(wanted) + 1))
-    ) | _calibrated_image(
-        image_sequences(context, measured, normal), image_channel, _budget(context, 2 * share)
+    budget = AlarmBudget(
+        config.budget_per_hour,
+        config.frame_rate,
+        config.block_seconds,
+        config.region_threshold,
+        shares(wanted | image_channel),
+    )
+    channels = calibrate(list(normal.values()), wanted, budget) | _calibrated_image(
+        image_sequences(context, measured, normal), image_channel, budget
     )
     for sentence in findings(channels):
         context.console.print(f'[bold]{sentence}')
@@ -71,11 +74,6 @@ def run(context: Context) -> None:
         context.output_dir / 'calibration.json',
         {name: dataclasses.asdict(channel) for name, channel in channels.items()},
     )
-
-
-def _budget(context: Context, per_hour: float) -> AlarmBudget:
-    config = context.config.calibration
-    return AlarmBudget(per_hour, config.frame_rate, config.block_seconds, config.region_threshold)
 
 
 def _uncalibrated(monitor: Monitor, top_fraction: float, min_area: int) -> dict[str, Channel]:

@@ -20,7 +20,6 @@ from offline_training.learning.settings import to_dict
 from offline_training.learning.store import read_json
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.examine import examine
-from offline_training.pipeline.model_card import model_card
 from offline_training.pipeline.normal_sequences import Measured
 from offline_training.synthesis.cutouts import Cutouts
 from offline_training.synthesis.negatives import held_out_negatives
@@ -29,6 +28,7 @@ from offline_training.watched.export import GATE_FRAMES, ExportedNetwork, export
 from ros2_ood_monitor import __version__
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, SCHEMA_VERSION
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle, write_bundle
+from ros2_ood_monitor.bundle.model_card import model_card
 from ros2_ood_monitor.frame import UInt8Array
 from ros2_ood_monitor.inference.engines.selection import available_backends
 from ros2_ood_monitor.inference.runner import Runner

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from offline_training.pipeline.model_card import model_card
+from ros2_ood_monitor.bundle.model_card import model_card
 
 
 def channel(**weights: float) -> dict[str, Any]:
