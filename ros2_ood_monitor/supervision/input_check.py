@@ -18,6 +18,8 @@ EXPOSURE_STRIDE = 8
 
 GREY_LEVELS = 3
 """By so much the colours of a grey image may differ after a conversion."""
+TOO_DARK_FOR_COLOR = 25
+"""Below this grey level a few levels of difference are all that colour can be."""
 
 
 class InputCheck:
@@ -135,6 +137,9 @@ def _grey_fault(image: UInt8Array) -> InputFault | None:
     # Not the maximum, because a single dead pixel is coloured.
     colored = chroma.size - 1 - max(1, chroma.size // 100)
     if np.partition(chroma, colored)[colored] > GREY_LEVELS:
+        return None
+    brightest = sampled.max(axis=2).ravel()
+    if np.partition(brightest, colored)[colored] < TOO_DARK_FOR_COLOR:
         return None
     return InputFault(
         'grey',

@@ -323,6 +323,10 @@ def test_dark_colour_images_are_not_grey():
         assert code_of(dark) == ''
 
 
+def test_an_image_too_dark_to_tell_is_not_called_grey():
+    assert code_of((scene() * 0.06 + 5).astype(np.uint8)) == ''
+
+
 @pytest.mark.skipif(not CAMVID.is_dir(), reason='needs ../shared/camvid')
 def test_no_real_driving_is_grey():
     for path in sorted(CAMVID.glob('*.webp'))[::10]:
