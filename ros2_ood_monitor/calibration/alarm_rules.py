@@ -21,9 +21,6 @@ SLOW_MARGIN = 1.75
 """Drift of the slow rule over the mean score of the most unusual normal minute: its evidence falls
 in whatever resembles the normal sequences, and grows in what is lastingly more unusual."""
 LEAST_SLOW = 1.0
-FEW_FAST_SHARE, FEW_SLOW_SHARE = 0.95, 0.9
-"""Both drifts with few blocks. A robot stands still longer than a short recording shows: whatever
-one frame in ten of it resembles must not add up to an alarm."""
 LEAST_THRESHOLD = 2.0
 """No single frame may raise the alarm, whatever the calibration sequences looked like."""
 LEAST_BLOCKS = 20
@@ -47,14 +44,12 @@ def alarm_rules(
     slow = min(
         fast, max(LEAST_SLOW, SLOW_MARGIN * max(_highest_mean(each, minute) for each in scores))
     )
-    if sum(-(-len(each) // block) for each in scores) < LEAST_BLOCKS:
-        fast, slow = FEW_FAST_SHARE * limit, FEW_SLOW_SHARE * limit
-        maxima = [_maxima(scores, drift, block) for drift in (fast, slow)]
+    drifts = (fast, slow)
+    maxima = [_maxima(scores, drift, block) for drift in drifts]
+    if sum(map(len, maxima[0])) < LEAST_BLOCKS:
         thresholds = [_threshold(each, hours, per_hour) for each in maxima]
     else:
-        maxima = [_maxima(scores, drift, block) for drift in (fast, slow)]
         thresholds = _together(maxima, hours, per_hour)
-    drifts = (fast, slow)
     rules = [Alarm(drift, each) for drift, each in zip(drifts, thresholds, strict=True)]
     return rules[0], rules[1]
 
