@@ -33,8 +33,8 @@ class Cutouts(Sequence[UInt8Array]):
         self.paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
         if not self.paths:
             raise DataError(
-                f'{folder} holds no cut-outs ({", ".join(SUFFIXES)} with an alpha channel); '
-                '`ood-monitor cutouts --help` says how to make some'
+                f'{folder} holds no cut-outs: put images with an alpha channel there, one thing '
+                f'in each ({", ".join(SUFFIXES)})'
             )
         self[0]
 
