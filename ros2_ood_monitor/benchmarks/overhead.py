@@ -134,7 +134,7 @@ def _labels_only(backbone: Network, folder: Path) -> Network:
     except ImportError as error:
         raise EngineError(
             'onnx is not installed, so the bare segmentation cannot be cut out of the backbone; '
-            '`pip install onnx`'
+            "type: pip install '.[training]' in the repository"
         ) from error
     path = folder / 'bare.onnx'
     inputs = [tensor.name for tensor in backbone.inputs]

@@ -47,8 +47,8 @@ def torch_eager(
             if problem != b'\n':
                 reason = problem.decode(errors='replace').strip() or 'its messages are above'
                 raise EngineError(
-                    f'torch-eager cannot run ({reason}); `pip install ros2_ood_monitor[training]` '
-                    'and a bundle of offline_training are needed'
+                    f'torch-eager cannot run ({reason}); it needs a bundle of offline_training, '
+                    "and pip install '.[training]' in the repository"
                 )
 
             def segment(image: UInt8Array) -> float:

@@ -13,6 +13,7 @@ from support.tiny_bundle import anomaly_image, reference_outputs
 
 from ros2_ood_monitor.bundle.manifest import Network, Tensor
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
+from ros2_ood_monitor.inference.engines import selection
 from ros2_ood_monitor.inference.engines.base import EngineError
 from ros2_ood_monitor.inference.engines.selection import (
     available_backends,
@@ -133,6 +134,14 @@ def test_auto_is_the_first_available_backend(bundle: ModelBundle) -> None:
     if available_backends()[0] == 'tensorrt':
         pytest.skip('this machine has a GPU')
     assert open_engine(bundle.networks['flow']).description.startswith('OpenVINO')
+
+
+def test_without_an_engine_the_extras_are_named(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, 'available_backends', list)
+    with pytest.raises(EngineError, match=r"pip install '\.\[openvino\]' or '\.\[onnxruntime\]'"):
+        open_engine(bundle.networks['backbone'])
 
 
 def test_wrong_choices_are_refused(bundle: ModelBundle) -> None:

@@ -124,8 +124,8 @@ def test_bare_install_helps_and_says_what_is_missing(install, tiny_bundle, tmp_p
         (('run', *named), "pip install '.[dds]'"),
         (('watch',), "pip install '.[dds]'"),
         (('play', images), "pip install '.[dds]'"),
-        (('bench', *named), 'pip install openvino'),
-        (('replay', *named, images, '--output', 'out'), 'pip install openvino'),
+        (('bench', *named), "pip install '.[openvino]'"),
+        (('replay', *named, images, '--output', 'out'), "pip install '.[openvino]'"),
     ):
         refused = bare.run('ood-monitor', *words)
         assert refused.returncode == 2, words

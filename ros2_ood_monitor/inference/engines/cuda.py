@@ -182,6 +182,6 @@ def _pycuda() -> Any:
     except ImportError as error:
         raise EngineError(
             'pycuda is not installed, so TensorRT engines cannot run; '
-            '`pip install pycuda` or choose another backend'
+            "type: pip install '.[tensorrt]' in the repository, or choose another backend"
         ) from error
     return pycuda.driver

@@ -54,7 +54,8 @@ def open_chain(
         available = available_backends()
         if not available:
             raise EngineError(
-                'no inference engine is installed; `pip install openvino` or `onnxruntime`'
+                'no inference engine is installed; '
+                "type: pip install '.[openvino]' or '.[onnxruntime]' in the repository"
             )
         backend = available[0]
     if backend not in BACKENDS:

@@ -163,8 +163,8 @@ def _library() -> Any:
         return tensorrt_rtx
     except ImportError as error:
         raise EngineError(
-            'TensorRT is not installed; `pip install tensorrt-rtx`, install TensorRT from NVIDIA, '
-            'or choose another backend'
+            "TensorRT is not installed; type: pip install '.[tensorrt]' in the repository, or "
+            "'.[tensorrt-rtx]' on a machine without a GPU, or choose another backend"
         ) from error
 
 
