@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ros2_ood_monitor.alert import State
+from ros2_ood_monitor.bundle.store import replace_file
 from ros2_ood_monitor.bus.dds import DdsMiddleware
 from ros2_ood_monitor.demo.outcome import Transition
 from ros2_ood_monitor.frame import RawCompressedImage
@@ -69,8 +70,8 @@ class AlertListener:
                 self._wanted = f'alert_{self._alerts}.jpg'
 
     def _keep(self, overlay: RawCompressedImage, name: str) -> None:
-        path = self._images / name
-        path.write_bytes(overlay.data.tobytes())
+        data = overlay.data.tobytes()
+        replace_file(self._images / name, lambda part: part.write_bytes(data))
         self._wanted = None
 
     def close(self) -> None:

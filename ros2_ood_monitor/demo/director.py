@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from ros2_ood_monitor.bundle.store import replace_file
 from ros2_ood_monitor.demo.alert_listener import AlertListener
 from ros2_ood_monitor.demo.outcome import Outcome, Transition, compare
 from ros2_ood_monitor.demo.processes import Camera, DemoError, Process
@@ -78,7 +79,7 @@ def run_demo(
 def start_monitor(bundle: Path, domain_id: int, folder: Path) -> Process:
     """Start `ood-monitor run`, as a user would."""
     config = folder / 'monitor.yaml'
-    config.write_text(MONITOR_CONFIG, encoding='utf-8')
+    replace_file(config, lambda part: part.write_text(MONITOR_CONFIG, encoding='utf-8'))
     arguments = (
         '-m',
         'ros2_ood_monitor',

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
+from ros2_ood_monitor.bundle.store import replace_file
+
 
 class EventKind(Enum):
     """What goes wrong in front of, or inside, the camera."""
@@ -89,10 +91,8 @@ class Schedule:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(
-            json.dumps(asdict(self), indent=1, default=lambda value: value.value) + '\n',
-            encoding='utf-8',
-        )
+        text = json.dumps(asdict(self), indent=1, default=lambda value: value.value) + '\n'
+        replace_file(path, lambda part: part.write_text(text, encoding='utf-8'))
 
     @staticmethod
     def load(path: Path) -> Schedule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -34,6 +35,15 @@ def test_schedule_survives_its_file(tmp_path):
     one = schedule(ANOMALY, FREEZE)
     one.save(tmp_path / 'schedule.json')
     assert Schedule.load(tmp_path / 'schedule.json') == one
+
+
+def test_a_reader_of_the_schedule_never_sees_half_of_it(tmp_path):
+    path = tmp_path / 'schedule.json'
+    schedule(ANOMALY, FREEZE).save(path)
+    with path.open(encoding='utf-8') as reader:
+        schedule(ANOMALY).save(path)
+        assert len(json.load(reader)['events']) == 2
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_frozen_camera_repeats_the_last_image_and_then_catches_up():
@@ -166,7 +176,7 @@ def processes_with(text: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.alone
 def test_camera_faults_reach_a_subscriber_and_both_processes_leave(tiny_bundle, tmp_path):
-    """The toy bundle knows nothing about roads, so only the camera's faults are judged here."""
+    """The toy bundle knows nothing about roads, so only the camera's faults are checked here."""
     from mcap.reader import make_reader
     from rich.console import Console
 
