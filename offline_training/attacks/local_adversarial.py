@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from offline_training.attacks.gradient_sign import Segment, input_gradient
+from offline_training.data.base import VOID
 from offline_training.synthesis.fractals import fractal_silhouette
 from offline_training.synthesis.silhouettes import silhouette
 
@@ -44,7 +45,7 @@ LOCAL_ATTACKS: dict[str, tuple[Mode, Region]] = {
 
 
 def region_mask(
-    rng: np.random.Generator, region: Region, labels: NDArray[Any], ignore: int = 255
+    rng: np.random.Generator, region: Region, labels: NDArray[Any], ignore: int = VOID
 ) -> NDArray[np.float32]:
     """Draw the attacked area: float32 (H, W) of 0 and 1 for integer labels (H, W).
 
@@ -98,7 +99,7 @@ def local_attack(
     epsilon: float,
     mode: Mode,
     generator: torch.Generator,
-    ignore: int = 255,
+    ignore: int = VOID,
 ) -> Tensor:
     """Take one masked step against the network and return the attacked images.
 
@@ -144,7 +145,7 @@ def named_local_attack(
     labels: Tensor,
     epsilon: float,
     generator: torch.Generator,
-    ignore: int = 255,
+    ignore: int = VOID,
 ) -> tuple[Tensor, Tensor]:
     """Run one of `LOCAL_ATTACKS`; return the attacked images and the mask float32 (B, 1, H, W).
 

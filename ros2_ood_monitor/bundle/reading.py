@@ -28,6 +28,7 @@ from ros2_ood_monitor.bundle.manifest import (
 from ros2_ood_monitor.bundle.relations import check_chain, check_channels, check_labels
 from ros2_ood_monitor.bundle.schema_1 import upgraded
 from ros2_ood_monitor.bundle.strict_json import TINY, JsonError, Section
+from ros2_ood_monitor.detection import UNLABELED
 
 DTYPES = ('uint8', 'int32', 'float32')
 
@@ -89,7 +90,8 @@ def _parse(document: object) -> Manifest:
         SemanticClass(entry.text('name'), _color(entry))
         for entry in top.sections('classes', ('name', 'color'))
     )
-    top.check('classes', len(classes) <= 255, 'must not be more than 255: 255 means unlabeled')
+    most = f'must not be more than {UNLABELED}: label {UNLABELED} means unlabeled'
+    top.check('classes', len(classes) <= UNLABELED, most)
     backbone = top.section('backbone')
     for key in ('architecture', 'num_classes'):
         backbone.check(key, key in backbone.value, 'is missing')
@@ -105,7 +107,7 @@ def _parse(document: object) -> Manifest:
         },
         classes=classes,
         void_label=top.optional('void_label', lambda key: top.integer(key, 0, 254)),
-        backbone={**backbone.value, 'num_classes': backbone.integer('num_classes', 1, 255)},
+        backbone={**backbone.value, 'num_classes': backbone.integer('num_classes', 1, UNLABELED)},
         networks=_networks(top.section('networks')),
         channels=_channels(top.section('channels')),
         atol=tolerance.number('atol', TINY),
