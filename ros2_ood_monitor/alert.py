@@ -1,4 +1,4 @@
-"""The alert: the monitor's word on whether the camera's view can be trusted."""
+"""The alert: whether the camera's view can be trusted, and why not."""
 
 from __future__ import annotations
 

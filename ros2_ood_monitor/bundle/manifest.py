@@ -17,7 +17,7 @@ UNKNOWN_VIEW, UNUSUAL_IMAGE = CAUSES = ('unknown_view', 'unusual_image')
 """What an alarm of a channel may mean: something unknown in view, or an image unlike those of the
 calibration, on which the channel `object` is not to be trusted."""
 LEAST_SEQUENCES = 5
-"""Fewer calibration sequences certify nothing: parts of one drive are not exchangeable."""
+"""Fewer calibration sequences certify nothing: parts of one recording are not exchangeable."""
 MAP_STRIDE = 4
 """Anomaly maps are computed at a quarter of the network input size."""
 

@@ -15,8 +15,8 @@ DESCRIPTION = (
 )
 EXAMPLES = """\
 examples:
-  ood-monitor calibrate --bundle DIR drives/*.mcap --output NEW
-  ood-monitor calibrate --bundle DIR drives/*.mcap --output NEW --resume
+  ood-monitor calibrate --bundle DIR recordings/*.mcap --output NEW
+  ood-monitor calibrate --bundle DIR recordings/*.mcap --output NEW --resume
 """
 
 

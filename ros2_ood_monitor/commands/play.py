@@ -16,7 +16,7 @@ EXAMPLES = """\
 examples:
   ood-monitor play synthetic --loop
   ood-monitor play my_images/ --rate 15
-  ood-monitor play drive.mcap --topic camera/image_raw
+  ood-monitor play recording.mcap --topic camera/image_raw
 """
 
 

@@ -15,7 +15,7 @@ EXAMPLES = """\
 examples:
   ood-monitor replay --bundle runs/demo/bundle synthetic:3 --output runs/replay
   ood-monitor replay --bundle DIR my_images/ --output OUT
-  ood-monitor replay --bundle DIR drive.mcap --output OUT
+  ood-monitor replay --bundle DIR recording.mcap --output OUT
 """
 
 SHOWN = 40

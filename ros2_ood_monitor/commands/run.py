@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--middleware',
         default='auto',
         choices=('auto', 'dds', 'ros'),
-        help='auto: rclpy where ROS 2 is sourced, else DDS',
+        help='auto: rclpy where ROS 2 is sourced or Cyclone DDS is missing, else DDS',
     )
     add_bus_arguments(parser)
 

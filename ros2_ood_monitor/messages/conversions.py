@@ -69,14 +69,14 @@ def anomaly_map_message(header: Header, detection: Detection) -> RawImage:
 
 
 def rgb_message(header: Header, image: UInt8Array) -> RawImage:
-    """Return an uint8 RGB image (H, W, 3) as `rgb8`."""
+    """Return a uint8 RGB image (H, W, 3) as `rgb8`."""
     height, width, _ = image.shape
     data = np.ascontiguousarray(image).reshape(-1)
     return RawImage(header, height, width, 'rgb8', 0, 3 * width, data)
 
 
 def jpeg_message(header: Header, image: UInt8Array, quality: int) -> RawCompressedImage:
-    """Return an uint8 RGB image (H, W, 3) as JPEG of a quality from 1 to 100."""
+    """Return a uint8 RGB image (H, W, 3) as JPEG of a quality from 1 to 100."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return RawCompressedImage(

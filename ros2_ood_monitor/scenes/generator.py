@@ -21,7 +21,7 @@ from ros2_ood_monitor.scenes.weather import Atmosphere, draw_weather
 from ros2_ood_monitor.scenes.world import Standing, Vehicle, World
 
 _ENCOUNTERS = 0.4
-"""Share of stills in which a vehicle passes close by; in a drive each one does so for a moment."""
+"""Share of stills in which a vehicle is close; in a sequence each one is so for a moment."""
 _CLOSE = (1.0, 9.0)
 """Metres ahead of the camera at which a vehicle is close."""
 
@@ -48,13 +48,13 @@ class SceneGenerator:
     def clip(
         self, index: int, frames: int, fps: float = 15.0, anomalies: Sequence[AnomalyEvent] = ()
     ) -> Iterator[SceneFrame]:
-        """Yield the frames of one drive.
+        """Yield the frames of one sequence.
 
         Frame n shows time n / fps. The first frames of a longer clip equal those of a shorter
         one, and frames outside the events equal those of the same clip without events.
 
         Args:
-            index: Which drive.
+            index: Which sequence.
             frames: How many frames.
             fps: Frames per second.
             anomalies: What enters when.

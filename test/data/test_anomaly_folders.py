@@ -110,7 +110,7 @@ def test_camvid_ood_faults(tmp_path: Path, fault: str, layout: str) -> None:
     check_fault(lambda: CamVidOOD(tmp_path), fault, image, label, 13)
 
 
-def test_camvid_ood_is_for_judging_only(tmp_path: Path) -> None:
+def test_camvid_ood_is_for_testing_only(tmp_path: Path) -> None:
     camvid_ood_tree(tmp_path / 'set')
     config = Config(data=DataConfig(dataset='camvid_ood', data_dir=str(tmp_path / 'set')))
     assert len(open_dataset(config, 'test')) == 2

@@ -1,4 +1,4 @@
-"""The detectors that weigh several maps: the monitor, and where the segmentation is wrong."""
+"""The detectors that weight several maps: the monitor, and where the segmentation is wrong."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_fast_enough_for_a_camera(size: tuple[int, int], least: float) -> None:
     try:
         rates = []
         for index in range(5):
-            sum(1 for _ in generator.clip(index, 30))  # the sprites of this drive get painted
+            sum(1 for _ in generator.clip(index, 30))  # the sprites of this sequence get painted
             begin = time.process_time()
             count = sum(1 for _ in generator.clip(index, 30))
             rates.append(count / (time.process_time() - begin))

@@ -129,7 +129,7 @@ def test_evaluation_is_deterministic_and_leaves_the_network_alone(architecture):
     assert torch.isfinite(logits).all()
     assert torch.equal(logits, again)
     assert all(torch.equal(tap, taps_again[name]) for name, tap in taps.items())
-    # Each image of a batch is judged by itself.
+    # Each image of a batch is scored by itself.
     torch.testing.assert_close(alone, logits[1:], rtol=1e-3, atol=1e-4)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
