@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TypeVar
 
 from offline_training.data.base import files_by_stem, read_image
+from offline_training.data.image_files import ImageFiles
 from ros2_ood_monitor.frame import UInt8Array
 
 T = TypeVar('T')
 
 
-class ImageFolder(Sequence[UInt8Array]):
+class ImageFolder(ImageFiles):
     """Images uint8 RGB (H, W, 3) of `folder`, or of its `images/`, decoded at every use.
 
     Raises:
@@ -21,19 +22,10 @@ class ImageFolder(Sequence[UInt8Array]):
 
     def __init__(self, folder: Path) -> None:
         inner = folder / 'images'
-        self.paths = list(files_by_stem(inner if inner.is_dir() else folder).values())
+        super().__init__(list(files_by_stem(inner if inner.is_dir() else folder).values()))
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> UInt8Array: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[UInt8Array]: ...
-    def __getitem__(self, index: int | slice) -> UInt8Array | Sequence[UInt8Array]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        return read_image(self.paths[index])
+    def decode(self, path: Path) -> UInt8Array:
+        return read_image(path)
 
 
 def spread(images: Sequence[T], count: int) -> list[T]:

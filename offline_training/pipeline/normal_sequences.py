@@ -8,12 +8,15 @@ from itertools import groupby, islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from offline_training.detectors.fused.monitor import BATCH, Monitor
 from offline_training.detectors.image_channel.image_channel import ImageChannel
 from offline_training.detectors.image_channel.image_statistics import NAMES
 from offline_training.learning.store import read_json
+from offline_training.measuring.image_folder import spread
+from offline_training.perturbations import PERTURBATIONS, perturb
 from offline_training.pipeline.added_channels import Added, load_added
 from offline_training.pipeline.context import Context, network_image
 from offline_training.pipeline.fitted import load_fitted
@@ -31,6 +34,8 @@ IMAGE = 'image'
 """The channel of whole images."""
 TOO_NORMAL = 'too_normal'
 """Its statistic that is high where the channel `object` finds less than in any normal image."""
+SEVERITY = 0.6
+PERTURBED_IMAGES = 8
 LEFT_OUT_FRAMES = 400
 """Training frames at most that the image channel is calibrated on."""
 
@@ -105,6 +110,22 @@ def normal_sequences(context: Context, measured: Measured) -> dict[str, NormalSe
 
         for name, images in _sequences(context):
             found[name] = measured.sequence(counted(images))
+    return found
+
+
+def perturbed_values(
+    context: Context, measured: Measured
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return the statistics (N,) of some validation images under every perturbation, by kind."""
+    step = -1 if context.config.input.color_order == 'bgr' else 1
+    images = spread(context.val_data.images, PERTURBED_IMAGES)
+    found = {}
+    for kind in PERTURBATIONS:
+        shown = [
+            perturb(kind, np.ascontiguousarray(image[..., ::step]), SEVERITY, seed)[..., ::step]
+            for seed, image in enumerate(images)
+        ]
+        found[kind] = dict(measured.sequence(shown).values)
     return found
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
 
 import cv2
 import numpy as np
 
 from offline_training.data.base import DataError
+from offline_training.data.image_files import ImageFiles
 from ros2_ood_monitor.frame import UInt8Array
 
 SUFFIXES = ('.png', '.webp', '.tif', '.tiff')
@@ -19,7 +18,7 @@ LICENCE_FILE = 'LICENSE.txt'
 """Beside the cut-outs: under which licence they may be used; copied into the provenance."""
 
 
-class Cutouts(Sequence[UInt8Array]):
+class Cutouts(ImageFiles):
     """The cut-outs of a folder, decoded at every use; each is uint8 RGBA (H, W, 4).
 
     Raises:
@@ -30,7 +29,9 @@ class Cutouts(Sequence[UInt8Array]):
         if not folder.is_dir():
             raise DataError(f'{folder}, the folder of cut-outs, does not exist; check the path')
         self.folder = folder
-        self.paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
+        super().__init__(
+            sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
+        )
         if not self.paths:
             raise DataError(
                 f'{folder} holds no cut-outs: put images with an alpha channel there, one thing '
@@ -50,17 +51,7 @@ class Cutouts(Sequence[UInt8Array]):
         listed = [f'{path.relative_to(self.folder)} {path.stat().st_size}' for path in self.paths]
         return hashlib.sha256('\n'.join(listed).encode()).hexdigest()[:16]
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> UInt8Array: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[UInt8Array]: ...
-    def __getitem__(self, index: int | slice) -> UInt8Array | Sequence[UInt8Array]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        path = self.paths[index]
+    def decode(self, path: Path) -> UInt8Array:
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 4:
             raise DataError(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ros2_ood_monitor.bundle.manifest import Alarm
 from ros2_ood_monitor.calibration.evidence import block_maxima
-from ros2_ood_monitor.calibration.tails import Tail, fit_tail
+from ros2_ood_monitor.calibration.tails import fit_tail
 
 Float = NDArray[np.float64]
 
@@ -33,29 +33,23 @@ LONGEST_REACH = 2.0
 
 def alarm_rules(
     scores: Sequence[Float], limit: float, block: int, minute: int, hours: float, per_hour: float
-) -> tuple[Alarm, Alarm]:
+) -> tuple[Alarm, ...]:
     """Return the fast and the slow rule, which together alarm `per_hour` times in normal driving.
 
     `scores` (N,) are the channel's scores of each normal sequence, scored against the others;
     `limit` is the highest conformal score, `block` and `minute` are numbers of frames,
-    `hours` is the length of all sequences.
+    `hours` is the length of all sequences. Where a slow rule would have to be as deaf as the fast
+    one, that one is all.
     """
     fast = FAST_SHARE * limit
-    slow = min(
-        fast, max(LEAST_SLOW, SLOW_MARGIN * max(_highest_mean(each, minute) for each in scores))
-    )
-    drifts = (fast, slow)
-    maxima = [_maxima(scores, drift, block) for drift in drifts]
+    slow = max(LEAST_SLOW, SLOW_MARGIN * max(_highest_mean(each, minute) for each in scores))
+    drifts = (fast, slow) if slow < fast else (fast,)
+    maxima = [[block_maxima(each, drift, block) for each in scores] for drift in drifts]
     if sum(map(len, maxima[0])) < LEAST_BLOCKS:
-        thresholds = [_threshold(each, hours, per_hour) for each in maxima]
+        thresholds = [max(LEAST_THRESHOLD, MARGIN * _highest(each)) for each in maxima]
     else:
         thresholds = _together(maxima, hours, per_hour)
-    rules = [Alarm(drift, each) for drift, each in zip(drifts, thresholds, strict=True)]
-    return rules[0], rules[1]
-
-
-def _maxima(scores: Sequence[Float], drift: float, block: int) -> list[Float]:
-    return [block_maxima(each, drift, block) for each in scores]
+    return tuple(Alarm(drift, each) for drift, each in zip(drifts, thresholds, strict=True))
 
 
 def _highest_mean(scores: Float, frames: int) -> float:
@@ -89,19 +83,15 @@ def _together(maxima: Sequence[Sequence[Float]], hours: float, per_hour: float) 
     ]
 
 
-def _threshold(maxima: Sequence[Float], hours: float, per_hour: float) -> float:
-    if sum(map(len, maxima)) < LEAST_BLOCKS:
-        return max(LEAST_THRESHOLD, MARGIN * max(float(each.max()) for each in maxima))
-    tail: Tail = fit_tail([np.log1p(each) for each in maxima], hours)
-    return _bounded(tail.level(per_hour), maxima)
-
-
 def _bounded(log_threshold: float, maxima: Sequence[Float]) -> float:
     """Return the threshold of a level of log(1 + evidence).
 
     The evidence of a sequence that lasts has a heavier tail than an exponential one; that of its
     logarithm fits.
     """
-    seen = max(float(each.max()) for each in maxima)
-    reach = max(LEAST_THRESHOLD, LONGEST_REACH * seen)
+    reach = max(LEAST_THRESHOLD, LONGEST_REACH * _highest(maxima))
     return min(max(LEAST_THRESHOLD, math.expm1(min(log_threshold, 50.0))), reach)
+
+
+def _highest(maxima: Sequence[Float]) -> float:
+    return max(float(each.max()) for each in maxima)

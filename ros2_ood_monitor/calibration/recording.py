@@ -61,8 +61,8 @@ def record(
             except InputFault:
                 pass
             else:
-                detection = runner.infer(Frame(image, raw.header, now_ns))
-                row[1:] = [scalars(detection, runner)[name] for name in names]
+                found = scalars(runner.infer(Frame(image, raw.header, now_ns)), runner)
+                row[1:] = [found[name] for name in names]
             file.write(row.tobytes())
             if number % FLUSH == FLUSH - 1:
                 file.flush()

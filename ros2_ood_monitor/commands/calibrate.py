@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ros2_ood_monitor.commands.source_arguments import add_source_arguments
+
 NAME = 'calibrate'
 SUMMARY = 'calibrate a bundle again on new normal recordings'
 DESCRIPTION = (
@@ -32,18 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--per-hour', type=float, metavar='N', help="false alarms asked for (the bundle's)"
     )
-    parser.add_argument(
-        '--backend',
-        default='auto',
-        choices=('auto', 'openvino', 'onnxruntime', 'tensorrt'),
-        help='engine that will run on the robot (auto)',
-    )
-    parser.add_argument(
-        '--bag-topic', metavar='T', help='which images, if a bag has several topics'
-    )
-    parser.add_argument(
-        '--rate', type=float, metavar='HZ', help="images per second (the source's own, else 30)"
-    )
+    add_source_arguments(parser)
     parser.add_argument(
         '--resume',
         action='store_true',

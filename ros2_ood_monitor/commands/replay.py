@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ros2_ood_monitor.commands.source_arguments import add_source_arguments
+
 NAME = 'replay'
 SUMMARY = 'score recorded images: same code path, no middleware, full speed'
 DESCRIPTION = (
@@ -30,18 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--output', type=Path, required=True, metavar='OUT', help='folder for the results'
     )
     parser.add_argument('--config', type=Path, metavar='FILE', help='ROS 2 parameter file')
-    parser.add_argument(
-        '--backend',
-        default='auto',
-        choices=('auto', 'openvino', 'onnxruntime', 'tensorrt'),
-        help='engine (auto)',
-    )
-    parser.add_argument(
-        '--bag-topic', metavar='T', help='which images, if a bag has several topics'
-    )
-    parser.add_argument(
-        '--rate', type=float, metavar='HZ', help="images per second (the source's own, else 30)"
-    )
+    add_source_arguments(parser)
     parser.add_argument(
         '--overlays',
         '--pictures',  # its name in 0.1

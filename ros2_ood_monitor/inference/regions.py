@@ -16,25 +16,52 @@ def find_regions(
     min_area: int,
     scale_x: float,
     scale_y: float,
-    extent: float | None = None,
 ) -> tuple[Region, ...]:
     """Return the 8-connected regions of `probability_map` (H/4, W/4) at or above `threshold`.
 
-    Regions below `min_area` map pixels are dropped. With `extent`, a lower threshold, each region
-    reaches as far as the pixels at or above it are connected (hysteresis), so that its box covers
-    the object and not its core alone. Boxes and areas are in camera pixels, which are `scale_x`
-    and `scale_y` times smaller than map pixels. Largest region first.
+    Regions below `min_area` map pixels are dropped. Boxes and areas are in camera pixels, which
+    are `scale_x` and `scale_y` times smaller than map pixels. Largest region first.
     """
-    cores = _components(probability_map, threshold, min_area)
-    if cores is None:
-        return ()
-    labels, stats, kept = cores
-    if extent is not None and extent < threshold:
-        wide = _components(probability_map, extent, min_area)
-        assert wide is not None  # it holds the cores
-        inside_cores = np.isin(labels, kept)
-        labels, stats, _ = wide
-        kept = np.unique(labels[inside_cores]).astype(np.int64)
+    found = _components(probability_map, threshold, min_area)
+    return () if found is None else _regions(probability_map, *found, scale_x, scale_y)
+
+
+def strict_and_sensitive_regions(
+    probability_map: Float32Array,
+    strict: float,
+    sensitive: float,
+    min_area: int,
+    scale_x: float,
+    scale_y: float,
+) -> tuple[tuple[Region, ...], tuple[Region, ...]]:
+    """Return the regions at the `strict` and at the lower `sensitive` threshold; see above.
+
+    The strict ones are those of the sensitive ones that hold a region of the strict threshold
+    (hysteresis), so that a box covers the object and not its core alone.
+    """
+    wide = _components(probability_map, sensitive, min_area)
+    if wide is None:
+        return (), ()
+    labels, stats, kept = wide
+    cores = _components(probability_map, strict, min_area)
+    with_core = np.empty(0, np.int64)
+    if cores is not None:
+        with_core = np.unique(labels[np.isin(cores[0], cores[2])]).astype(np.int64)
+    scale = scale_x, scale_y
+    return (
+        _regions(probability_map, labels, stats, with_core, *scale),
+        _regions(probability_map, labels, stats, kept, *scale),
+    )
+
+
+def _regions(
+    probability_map: Float32Array,
+    labels: NDArray[np.int32],
+    stats: NDArray[np.int32],
+    kept: NDArray[np.int64],
+    scale_x: float,
+    scale_y: float,
+) -> tuple[Region, ...]:
     regions = []
     for label in kept:
         left, top, width, height, area = (int(value) for value in stats[label])

@@ -22,7 +22,7 @@ from ros2_ood_monitor.inference.fusion import (
     single_maps,
 )
 from ros2_ood_monitor.inference.preprocessing import prepare
-from ros2_ood_monitor.inference.regions import find_regions
+from ros2_ood_monitor.inference.regions import find_regions, strict_and_sensitive_regions
 
 
 class RunnerError(RuntimeError):
@@ -154,11 +154,10 @@ class Runner:
             anomaly = anomaly * self._region_of_interest
         rule, (map_rows, map_columns) = self.bundle.regions, self.bundle.map_size
         scale = columns / map_columns, rows / map_rows
-        extent = rule.sensitive_threshold
-        strict = find_regions(anomaly, rule.threshold, rule.min_area, *scale, extent)
-        if extent is None:
-            return strict, None
-        return strict, find_regions(anomaly, extent, rule.min_area, *scale)
+        strict, sensitive = rule.threshold, rule.sensitive_threshold
+        if sensitive is None:
+            return find_regions(anomaly, strict, rule.min_area, *scale), None
+        return strict_and_sensitive_regions(anomaly, strict, sensitive, rule.min_area, *scale)
 
     def _compare(self, stored: SelfTest, name: str, stated: float, found: float) -> None:
         allowed = self.bundle.atol + self.bundle.rtol * max(abs(stated), self._spread(name))

@@ -132,14 +132,14 @@ class InputCheck:
 
 def _grey_fault(image: UInt8Array) -> InputFault | None:
     """Find an image without colour; the noise of a colour camera alone gives it more."""
-    sampled = image[::EXPOSURE_STRIDE, ::EXPOSURE_STRIDE].astype(np.int16)
-    chroma = (sampled.max(axis=2) - sampled.min(axis=2)).ravel()
-    # Not the maximum, because a single dead pixel is coloured.
-    colored = chroma.size - 1 - max(1, chroma.size // 100)
-    if np.partition(chroma, colored)[colored] > GREY_LEVELS:
-        return None
+    sampled = image[::EXPOSURE_STRIDE, ::EXPOSURE_STRIDE]
     brightest = sampled.max(axis=2).ravel()
-    if np.partition(brightest, colored)[colored] < TOO_DARK_FOR_COLOR:
+    chroma = brightest - sampled.min(axis=2).ravel()
+    # Not the maximum, because a single dead pixel is coloured.
+    rank = chroma.size - 1 - max(1, chroma.size // 100)
+    if np.partition(chroma, rank)[rank] > GREY_LEVELS:
+        return None
+    if np.partition(brightest, rank)[rank] < TOO_DARK_FOR_COLOR:
         return None
     return InputFault(
         'grey',

@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ros2_ood_monitor.inference.regions import find_regions, region_level
+from ros2_ood_monitor.inference.regions import (
+    find_regions,
+    region_level,
+    strict_and_sensitive_regions,
+)
 
 MAPS = arrays(np.float32, (9, 11), elements=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]))
 
@@ -23,7 +27,8 @@ def blob(core: float, rim: float) -> np.ndarray:
 
 def test_a_box_covers_the_object_and_not_its_core_alone():
     (narrow,) = find_regions(blob(0.95, 0.6), 0.9, 4, 2.0, 3.0)
-    (wide,) = find_regions(blob(0.95, 0.6), 0.9, 4, 2.0, 3.0, extent=0.5)
+    (wide,), sensitive = strict_and_sensitive_regions(blob(0.95, 0.6), 0.9, 0.5, 4, 2.0, 3.0)
+    assert sensitive == (wide,)
     assert (narrow.x, narrow.y, narrow.width, narrow.height) == (26, 33, 8, 12)
     assert (wide.x, wide.y, wide.width, wide.height) == (20, 24, 20, 30)
     assert wide.area == 600
@@ -31,13 +36,15 @@ def test_a_box_covers_the_object_and_not_its_core_alone():
 
 
 def test_a_rim_without_a_core_is_no_region():
-    assert find_regions(blob(0.6, 0.6), 0.9, 4, 1.0, 1.0, extent=0.5) == ()
+    strict, (sensitive,) = strict_and_sensitive_regions(blob(0.6, 0.6), 0.9, 0.5, 4, 1.0, 1.0)
+    assert strict == ()
+    assert (sensitive.width, sensitive.height) == (10, 10)
 
 
 def test_two_cores_in_one_rim_are_one_region():
     image = blob(0.6, 0.6)
     image[9:12, 11:14] = image[14:17, 16:19] = 0.95
-    (region,) = find_regions(image, 0.9, 4, 1.0, 1.0, extent=0.5)
+    (region,), _ = strict_and_sensitive_regions(image, 0.9, 0.5, 4, 1.0, 1.0)
     assert (region.width, region.height) == (10, 10)
 
 
@@ -52,7 +59,9 @@ def test_a_region_exists_exactly_up_to_the_level(image: np.ndarray, min_area: in
 @given(MAPS, st.integers(1, 6))
 def test_hysteresis_loses_no_core_and_adds_none(image: np.ndarray, min_area: int):
     cores = find_regions(image, 0.7, min_area, 1.0, 1.0)
-    wide = find_regions(image, 0.7, min_area, 1.0, 1.0, extent=0.3)
+    wide, sensitive = strict_and_sensitive_regions(image, 0.7, 0.3, min_area, 1.0, 1.0)
+    assert sensitive == find_regions(image, 0.3, min_area, 1.0, 1.0)
+    assert set(wide) <= set(sensitive)
     assert bool(cores) == bool(wide)
     assert len(wide) <= len(cores)
     for core in cores:

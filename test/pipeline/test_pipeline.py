@@ -56,7 +56,9 @@ def test_bundle_carries_all_that_was_calibrated(bundle):
     # Two clips certify nothing, and it says so.
     assert not bundle.certified
     assert channel.regions.sensitive_threshold <= channel.regions.threshold
-    assert len(channel.alarms) == 2
+    # Of two rules one is slower; two of the same drift would be one rule.
+    for own in bundle.channels.values():
+        assert len({alarm.drift for alarm in own.alarms}) == len(own.alarms)
     assert bundle.channels['image'].cause == 'unusual_image'
     read = {each.tensor for each in bundle.needed_maps()}
     assert {'density', 'observer'} <= read, 'a network that nothing reads'

@@ -21,6 +21,7 @@ from offline_training.pipeline.normal_sequences import (
     Measured,
     image_sequences,
     normal_sequences,
+    perturbed_values,
 )
 from offline_training.synthesis.negatives import held_out_negatives
 from ros2_ood_monitor.bundle.manifest import (
@@ -35,7 +36,7 @@ from ros2_ood_monitor.bundle.manifest import (
 )
 from ros2_ood_monitor.calibration.certifying import certifying_sentence
 from ros2_ood_monitor.calibration.channels import AlarmBudget, calibrate, shares
-from ros2_ood_monitor.calibration.findings import findings
+from ros2_ood_monitor.calibration.findings import findings, lowered
 from ros2_ood_monitor.calibration.sequences import NormalSequence, hours
 
 
@@ -68,7 +69,11 @@ def run(context: Context) -> None:
     channels = calibrate(list(normal.values()), wanted, budget) | _calibrated_image(
         image_sequences(context, measured, normal), image_channel, budget
     )
-    for sentence in findings(channels):
+    perturbed = {
+        kind: {name: values[name] for name in measured.monitor.channels}
+        for kind, values in perturbed_values(context, measured).items()
+    }
+    for sentence in (*findings(channels), *lowered(list(normal.values()), perturbed)):
         context.console.print(f'[bold]{sentence}')
     write_json(
         context.output_dir / 'calibration.json',

@@ -149,7 +149,7 @@ def _manifest(
 
 
 def _objects(folder: str | None) -> dict[str, Any] | None:
-    """Say how many cut-outs the observer knows and under which licence they are."""
+    """Say how many cut-outs were given, and under which licence."""
     if folder is None:
         return None
     cutouts = Cutouts(Path(folder))
