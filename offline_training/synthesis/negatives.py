@@ -55,6 +55,7 @@ def _cutouts(objects: str | None, held_out: bool) -> Sequence[UInt8Array]:
     if objects is None:
         return ()
     cutouts = Cutouts(Path(objects))
+    # Of fewer than five none could be kept: then both have all.
     cutouts.paths = [
         path
         for index, path in enumerate(cutouts.paths)
