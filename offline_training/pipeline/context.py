@@ -33,6 +33,7 @@ from offline_training.pipeline.config import Config
 from offline_training.segmentation.backbones import build_backbone
 from offline_training.segmentation.backbones.base import Backbone
 from offline_training.segmentation.backbones.checkpoints import load_checkpoint
+from offline_training.synthesis.negatives import Negatives, held_out_negatives
 from offline_training.watched.base import Watched
 from offline_training.watched.normalization import Normalize
 from ros2_ood_monitor.frame import UInt8Array
@@ -152,6 +153,10 @@ class Context:
     def watched(self) -> Watched:
         """Return the trained backbone of this run under watch."""
         return Watched(self.backbone(), self.normalize(), len(self.train.class_names))
+
+    def held_out_negatives(self) -> Negatives:
+        """Return the unknown objects that no detector of this run is trained on."""
+        return held_out_negatives(self.config.observer.objects, self.config.input.color_order)
 
     def session(self, stage: str) -> Session:
         """Return how the training of a stage runs."""

@@ -19,16 +19,21 @@ LICENCE_FILE = 'LICENSE.txt'
 
 
 class Cutouts(ImageFiles):
-    """The cut-outs of a folder, decoded at every use; each is uint8 RGBA (H, W, 4).
+    """The cut-outs of a folder, decoded at every use; each is uint8 (H, W, 4), colours and alpha.
+
+    Args:
+        folder: searched with its folders.
+        color_order: of the images that they are pasted into, `rgb` or `bgr`.
 
     Raises:
         DataError: the folder is missing or holds no image with alpha.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, color_order: str = 'rgb'):
         if not folder.is_dir():
             raise DataError(f'{folder}, the folder of cut-outs, does not exist; check the path')
         self.folder = folder
+        self.bgr = color_order == 'bgr'
         super().__init__(
             sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
         )
@@ -59,4 +64,6 @@ class Cutouts(ImageFiles):
             )
         if not image[..., 3].any():
             raise DataError(f'{path} is wholly transparent; remove it from the cut-outs')
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA), np.uint8)
+        return np.asarray(
+            image if self.bgr else cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA), np.uint8
+        )

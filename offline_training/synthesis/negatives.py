@@ -22,7 +22,7 @@ class Negatives:
     textures: Sequence[Generator] = TEXTURES
     outlines: Sequence[Outline] = OUTLINES
     cutouts: Sequence[UInt8Array] = ()
-    """Each uint8 RGBA (H, W, 4)."""
+    """Each uint8 (H, W, 4): colours in the order of the images they are pasted into, alpha."""
     donors: bool = True
     """Whether crops of other normal images serve as textures, too."""
 
@@ -31,30 +31,33 @@ GENERATED = Negatives()
 """The families that detectors are trained on where no folder of cut-outs is given."""
 
 
-def training_negatives(objects: str | None) -> Negatives:
+def training_negatives(objects: str | None, color_order: str = 'rgb') -> Negatives:
     """Return what a detector may be trained on; `objects` is a folder of cut-outs.
 
+    `color_order` is that of the images that they are pasted into.
+
     Raises:
         DataError: see `Cutouts`.
     """
-    return Negatives(cutouts=_cutouts(objects, held_out=False))
+    return Negatives(cutouts=_cutouts(objects, color_order, held_out=False))
 
 
-def held_out_negatives(objects: str | None) -> Negatives:
+def held_out_negatives(objects: str | None, color_order: str = 'rgb') -> Negatives:
     """Return the families that no detector is trained on, for calibration and evaluation.
 
+    `color_order` is that of the images that they are pasted into.
+
     Raises:
         DataError: see `Cutouts`.
     """
-    return Negatives(
-        HELD_OUT_TEXTURES, HELD_OUT_OUTLINES, _cutouts(objects, held_out=True), donors=False
-    )
+    cutouts = _cutouts(objects, color_order, held_out=True)
+    return Negatives(HELD_OUT_TEXTURES, HELD_OUT_OUTLINES, cutouts, donors=False)
 
 
-def _cutouts(objects: str | None, held_out: bool) -> Sequence[UInt8Array]:
+def _cutouts(objects: str | None, color_order: str, held_out: bool) -> Sequence[UInt8Array]:
     if objects is None:
         return ()
-    cutouts = Cutouts(Path(objects))
+    cutouts = Cutouts(Path(objects), color_order)
     # Of fewer than five none could be kept: then both have all.
     cutouts.paths = [
         path

@@ -77,6 +77,11 @@ class Watched(nn.Module):
         """Where the network's weights are."""
         return next(self.network.parameters()).device
 
+    @property
+    def color_order(self) -> str:
+        """Order of the colours of its images; a normalisation that says nothing takes RGB."""
+        return getattr(self.normalize, 'color_order', 'rgb')
+
     def features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (B, C, H, W) and the taps of images (B, H, W, 3)."""
         logits, taps = self.network.features(self.normalize(images))  # type: ignore[operator]

@@ -52,6 +52,7 @@ class Normalize(nn.Module):
 
     def __init__(self, config: InputConfig) -> None:
         super().__init__()
+        self.color_order = config.color_order
         self.mean: Tensor = nn.Buffer(
             torch.tensor(config.mean, dtype=torch.float32).view(1, 3, 1, 1)
         )

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from offline_training.data.base import DataError
+from offline_training.data.frames import Frames
+from offline_training.detectors.observer import observer_training
+from offline_training.detectors.observer.light_observer import LightObserver
+from offline_training.segmentation.backbones import build_backbone
 from offline_training.synthesis.cutouts import LICENCE_FILE, Cutouts
 from offline_training.synthesis.negatives import held_out_negatives, training_negatives
 from offline_training.synthesis.pasting import paste_objects
 from offline_training.synthesis.silhouettes import HELD_OUT_OUTLINES, OUTLINES
 from offline_training.synthesis.textures import HELD_OUT_TEXTURES, TEXTURES
+from offline_training.watched.base import Watched
+from offline_training.watched.normalization import InputConfig, Normalize
 
 RED = (200, 10, 20)
 
@@ -35,6 +42,27 @@ def test_a_cutout_is_rgba_as_it_was_drawn(tmp_path: Path) -> None:
     assert cutouts[0][20, 15].tolist() == [*RED, 255]
     assert cutouts[0][0, 0, 3] == 0
     assert cutouts.licence is None
+
+
+def test_a_network_that_takes_bgr_learns_from_cutouts_of_their_own_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pasted = []
+
+    def paste(*given: Any) -> Any:
+        pasted.append(given[-1].cutouts[0])
+        return paste_objects(*given)
+
+    monkeypatch.setattr(observer_training, 'paste_objects', paste)
+    normalize = Normalize(InputConfig(color_order='bgr'))
+    watched = Watched(build_backbone('espnet', num_classes=5), normalize, 5)
+    frames = Frames([np.full((32, 32, 3), 90, np.uint8)] * 6, [np.zeros((32, 32), np.uint8)] * 6)
+    objects = str(fill(tmp_path / 'a', 8))
+    LightObserver(width=8, epochs=1, objects=objects).fit(watched, frames)
+    held_out = held_out_negatives(objects, 'bgr').cutouts[0]
+    assert pasted
+    for cutout in (*pasted, held_out):
+        assert tuple(cutout[20, 15]) == (*RED[::-1], 255)
 
 
 def test_a_licence_beside_the_cutouts_is_read(tmp_path: Path) -> None:

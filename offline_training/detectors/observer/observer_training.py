@@ -86,6 +86,7 @@ def train_observer(
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
+    negatives = training_negatives(config.objects, watched.color_order)
     return learn(
         Task(
             'observer',
@@ -93,7 +94,7 @@ def train_observer(
             partial(_loss, observer, watched, config),
             DrawnBatches(
                 len(frames),
-                partial(draw, frames, config, training_negatives(config.objects)),
+                partial(draw, frames, config, negatives),
                 config.batch_size,
                 config.seed,
                 watched.device,

@@ -23,7 +23,6 @@ from offline_training.pipeline.normal_sequences import (
     normal_sequences,
     perturbed_values,
 )
-from offline_training.synthesis.negatives import held_out_negatives
 from ros2_ood_monitor.bundle.manifest import (
     DEFAULT_CHANNEL,
     LEAST_SEQUENCES,
@@ -46,7 +45,7 @@ def run(context: Context) -> None:
     monitor = Monitor.of(
         load_fitted(LightObserver, context), load_fitted(DenseFlowDensity, context), config.seed
     )
-    negatives = held_out_negatives(context.config.observer.objects)
+    negatives = context.held_out_negatives()
     monitor.fit_weights(watched, context.val_data, negatives)
     monitor.save(context.output_dir / FILES[Monitor])
     context.console.print(

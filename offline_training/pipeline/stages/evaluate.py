@@ -13,7 +13,6 @@ from offline_training.learning.store import write_json
 from offline_training.measures.pixel_curve import PixelCurve
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.fitted import load_fitted
-from offline_training.synthesis.negatives import held_out_negatives
 from offline_training.synthesis.pasted_frames import pasted_frames
 from ros2_ood_monitor.inference.fusion import fused_logits
 
@@ -24,7 +23,7 @@ def run(context: Context) -> None:
     fusion = monitor.fusion
     curves = {name: PixelCurve() for name in ('fused', *SOURCES)}
     # Other objects than those the fusion was fitted on, of families that nothing was trained on.
-    data, negatives = context.val_data, held_out_negatives(context.config.observer.objects)
+    data, negatives = context.val_data, context.held_out_negatives()
     frames, again = tee(pasted_frames(data, context.config.calibration.seed + 1, negatives))
     unknown = 0.0
     with context.progress() as bars:

@@ -22,7 +22,6 @@ from offline_training.pipeline.context import Context
 from offline_training.pipeline.examine import examine
 from offline_training.pipeline.normal_sequences import Measured
 from offline_training.synthesis.cutouts import Cutouts
-from offline_training.synthesis.negatives import held_out_negatives
 from offline_training.synthesis.pasted_frames import pasted_frames
 from offline_training.watched.export import GATE_FRAMES, ExportedNetwork, export_watched
 from ros2_ood_monitor import __version__
@@ -83,7 +82,7 @@ def _selftest(context: Context, measured: Measured, folder: Path) -> list[dict[s
 
     data = context.val_data
     normal = data.images[:GATE_FRAMES]
-    negatives = held_out_negatives(context.config.observer.objects)
+    negatives = context.held_out_negatives()
     pasted = islice(pasted_frames(data, context.config.calibration.seed, negatives), GATE_FRAMES)
     chosen = {
         'normal': min(normal, key=statistic),
