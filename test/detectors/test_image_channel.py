@@ -16,6 +16,7 @@ from offline_training.detectors.image_channel.image_statistics import (
     PENALTY,
     ImageStatistics,
     TapFeatures,
+    deepest,
     tap_features,
 )
 from offline_training.perturbations import PERTURBATIONS
@@ -36,7 +37,7 @@ def drawn(seed: int, count: int, shift: float = 0.0) -> TapFeatures:
 def test_moments_are_those_of_every_channel() -> None:
     torch.manual_seed(1)
     tap = torch.randn(2, 3, 16, 24, dtype=torch.float64)
-    moments, layouts = tap_features({'tap': tap})
+    moments, layouts = tap_features(tap)
     thin = tap[:, :, ::2, ::2].numpy()
     np.testing.assert_allclose(moments[:, :3], thin.mean(axis=(2, 3)), rtol=1e-6)
     expected = np.log(thin.std(axis=(2, 3)) + 1e-3)
@@ -45,12 +46,18 @@ def test_moments_are_those_of_every_channel() -> None:
     np.testing.assert_allclose(layouts.norm(dim=1), 1.0, rtol=1e-6)
 
 
+def test_the_deepest_tap_is_the_last_of_the_coarsest() -> None:
+    sizes = {'level2': 16, 'level3': 8, 'level4': 8, 'decoder': 32}
+    taps = {name: torch.zeros(1, 3, size, size) for name, size in sizes.items()}
+    assert deepest(taps) == 'level4'
+
+
 def test_the_layout_follows_a_flip_and_the_moments_do_not() -> None:
     torch.manual_seed(1)
     tap = torch.randn(1, 3, 16, 16).cumsum(dim=2)
     flipped = tap.flip(2)
     # The thinned cells are others after a flip of an even number of rows.
-    one, other = tap_features({'tap': tap[:, :, :15]}), tap_features({'tap': flipped[:, :, 1:]})
+    one, other = tap_features(tap[:, :, :15]), tap_features(flipped[:, :, 1:])
     np.testing.assert_allclose(one.moments, other.moments, rtol=1e-4)
     assert float(one.layouts @ other.layouts.T) < 0.5
 

@@ -1,1 +1,1 @@
-"""Is this image like those of the calibration? Statistics of the taps over the whole frame."""
+"""Is this image like those of the calibration? Statistics of the deepest tap."""

@@ -17,6 +17,7 @@ from offline_training.detectors.image_channel.image_statistics import (
     NAMES,
     ImageStatistics,
     TapFeatures,
+    deepest,
     tap_features,
 )
 from offline_training.detectors.one_pass import OnePassDetector, on_cpu
@@ -31,7 +32,7 @@ from ros2_ood_monitor.frame import UInt8Array
 @dataclass(frozen=True)
 @settings('image')
 class ImageConfig:
-    """Image channel: statistics of the taps over the whole frame."""
+    """Image channel: statistics of the deepest tap over the whole frame."""
 
     components: int = setting(
         60, 'Principal components of the moments that are kept.', low=1, high=10_000
@@ -52,7 +53,7 @@ OUTPUT = 'image_statistics'
 
 
 class ImageChannel(OnePassDetector):
-    """How unlike the normal frames an image is as a whole, from moments and layout of the taps.
+    """How unlike the normal frames an image is as a whole, from moments and layout of a tap.
 
     Args:
         components: principal components of the moments.
@@ -63,8 +64,8 @@ class ImageChannel(OnePassDetector):
 
     name = 'image_channel'
     paper = (
-        'this package, 2026: moments of the taps in a shrunk Gaussian, after Lee et al., 2018, a '
-        'linear view quality and the layout of the taps'
+        'this package, 2026: moments of the deepest tap in a shrunk Gaussian, after Lee et al., '
+        '2018, a linear view quality and the layout of the tap'
     )
     inputs = 'taps'
 
@@ -129,13 +130,12 @@ class ImageChannel(OnePassDetector):
         with torch.no_grad():
             for image in images:
                 pixels = torch.from_numpy(np.ascontiguousarray(image))[None]
-                found.append(tap_features(watched.look(pixels.to(watched.device)).taps))
+                found.append(_features(watched.look(pixels.to(watched.device))))
         return TapFeatures(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def statistics_of(self, seen: Seen) -> Tensor:
         """Return the statistics (B, 3) in deviations of the frames that it was fitted on."""
-        taps = {name: seen[name] for name in seen.taps}
-        return self.standardised(tap_features(taps))
+        return self.standardised(_features(seen))
 
     def standardised(self, features: TapFeatures) -> Tensor:
         """Return the statistics (B, 3) of features, likewise."""
@@ -159,3 +159,8 @@ class ImageChannel(OnePassDetector):
 
         looks = gate_looks(images, lambda image: detector.look(watched, image))
         return [export_network(self.name, detector, outputs, looks, folder)]
+
+
+def _features(seen: Seen) -> TapFeatures:
+    # By its name, so that no other tap counts as read and is computed for this network.
+    return tap_features(seen[deepest(seen.taps)])

@@ -1,7 +1,8 @@
-"""What the image channel computes: features of the taps, and three statistics of them."""
+"""What the image channel computes: features of a tap, and three statistics of them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -24,36 +25,43 @@ class TapFeatures(NamedTuple):
     """Features of B frames."""
 
     moments: Tensor
-    """(B, F): mean and log standard deviation of every channel of every tap."""
+    """(B, F): mean and log standard deviation of every channel of the tap."""
     layouts: Tensor
-    """(B, L): of every tap the means of each field without that of the frame, of length 1."""
+    """(B, L): the means of each field without that of the frame, of length 1."""
 
     def subset(self, chosen: Tensor) -> TapFeatures:
         """Return some of the frames."""
         return TapFeatures(self.moments[chosen], self.layouts[chosen])
 
 
-def tap_features(taps: Mapping[str, Tensor]) -> TapFeatures:
-    """Return the features of taps (B, C_i, H_i, W_i), in their order."""
-    moments, layouts = [], []
-    for tap in taps.values():
-        thin = tap[:, :, ::STEP, ::STEP]
-        mean = thin.mean(dim=(2, 3), keepdim=True)
-        # Centred before it is squared: half precision has no room for squares of large means.
-        centred = thin - mean
-        spread = (centred * centred).mean(dim=(2, 3)).sqrt()
-        moments += [mean.flatten(1), torch.log(spread + LEAST_SPREAD)]
-        rows, columns = (max(1, side // GRID) for side in thin.shape[2:])
-        fields = F.avg_pool2d(centred, (rows, columns), (rows, columns)).flatten(1)
-        length = (fields * fields).sum(dim=1, keepdim=True).sqrt()
-        layouts.append(fields / length.clamp_min(1e-6))
-    return TapFeatures(torch.cat(moments, dim=1), torch.cat(layouts, dim=1))
+def deepest(taps: Mapping[str, Tensor]) -> str:
+    """Return the name of the tap (B, C, H, W) of the coarsest grid, of several the last.
+
+    It has seen most of the network. Finer ones cost more, and tell other places from bad images
+    less well.
+    """
+    coarsest = min(math.prod(tap.shape[2:]) for tap in taps.values())
+    return [name for name, tap in taps.items() if math.prod(tap.shape[2:]) == coarsest][-1]
+
+
+def tap_features(tap: Tensor) -> TapFeatures:
+    """Return the features of a tap (B, C, H, W)."""
+    thin = tap[:, :, ::STEP, ::STEP]
+    mean = thin.mean(dim=(2, 3), keepdim=True)
+    # Centred before it is squared: half precision has no room for squares of large means.
+    centred = thin - mean
+    spread = (centred * centred).mean(dim=(2, 3)).sqrt()
+    rows, columns = (max(1, side // GRID) for side in thin.shape[2:])
+    fields = F.avg_pool2d(centred, (rows, columns), (rows, columns)).flatten(1)
+    length = (fields * fields).sum(dim=1, keepdim=True).sqrt()
+    moments = torch.cat([mean.flatten(1), torch.log(spread + LEAST_SPREAD)], dim=1)
+    return TapFeatures(moments, fields / length.clamp_min(1e-6))
 
 
 NAMES = ('moments', 'quality', 'layout')
-CLIP = 8.0
+CLIP = 1.5
 """Standardised moments are clipped here for the quality, which is linear and knows no bounds."""
-PENALTY = 0.01
+PENALTY = 1.0
 """Inverse strength of the ridge penalty of the quality (`C` of scikit-learn)."""
 
 
@@ -63,7 +71,8 @@ class ImageStatistics(nn.Module):
     moments: distance per dimension in a Gaussian of the leading principal components of the
     standardised moments, its variances shrunk (OAS); after Lee et al. 2018 for whole frames.
     quality: logit of a logistic regression between normal and degraded frames.
-    layout: 1 - cosine between the frame's layout and the mean one, averaged over the taps.
+    layout: minus the product of the frame's layout and the mean one, so minus a cosine but for
+    the mean's length.
     """
 
     def __init__(self) -> None:
@@ -73,7 +82,7 @@ class ImageStatistics(nn.Module):
         self.axes: Tensor = nn.Buffer(torch.empty(0))  # (D, F), variance and 1 / sqrt(D) folded in
         self.quality: Tensor = nn.Buffer(torch.empty(0))  # (F,)
         self.bias: Tensor = nn.Buffer(torch.zeros(()))
-        self.layout: Tensor = nn.Buffer(torch.empty(0))  # (L,), of length sqrt(taps) or less
+        self.layout: Tensor = nn.Buffer(torch.empty(0))  # (L,), of length 1 or less
 
     @classmethod
     def of(cls, normal: TapFeatures, degraded: TapFeatures, components: int) -> Self:
