@@ -51,4 +51,11 @@ class CalibrationConfig:
         low=2,
         high=10_000,
     )
+    left_out_fits: int = setting(
+        2,
+        'Fits of flow and observer without some training sequences, which are calibrated on, as '
+        'no detector may have seen them; half as long as training. 0 = validation frames only.',
+        low=0,
+        high=20,
+    )
     seed: int = setting(1, 'Seed of pasted objects and sequences.', low=0, high=2**31 - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 import numpy as np
@@ -11,15 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.fused.monitor import BATCH, Monitor
 from offline_training.detectors.image_channel.image_channel import ImageChannel
 from offline_training.detectors.image_channel.image_statistics import NAMES
+from offline_training.detectors.observer.light_observer import LightObserver
 from offline_training.learning.store import read_json
 from offline_training.measuring.image_folder import spread
 from offline_training.perturbations import PERTURBATIONS, perturb
 from offline_training.pipeline.added_channels import Added, load_added
 from offline_training.pipeline.context import Context, network_image
 from offline_training.pipeline.fitted import load_fitted
+from offline_training.pipeline.left_out import (
+    left_out_file,
+    long_sequences,
+    sequence_names,
+    stored_groups,
+)
 from offline_training.watched.base import Watched
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL
 from ros2_ood_monitor.calibration.sequences import REGION_LEVEL, NormalSequence
@@ -37,7 +45,7 @@ TOO_NORMAL = 'too_normal'
 SEVERITY = 0.6
 PERTURBED_IMAGES = 8
 LEFT_OUT_FRAMES = 400
-"""Training frames at most that the image channel is calibrated on."""
+"""About as many training frames are calibrated on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,18 @@ class Measured:
         monitor, image = load_fitted(Monitor, context), load_fitted(ImageChannel, context)
         added = load_added(context)
         return cls(context.watched(), monitor, image, added, config.top_fraction, config.min_area)
+
+    def without(self, context: Context, number: int) -> Measured:
+        """Return the same with flow and observer of a fit without some sequences."""
+        monitor = Monitor.of(
+            LightObserver.load(left_out_file(context, LightObserver, number)).to(context.device),
+            DenseFlowDensity.load(left_out_file(context, DenseFlowDensity, number)).to(
+                context.device
+            ),
+            self.monitor.settings['seed'],
+        )
+        monitor.set_fusion(self.monitor.fusion)
+        return replace(self, monitor=monitor)
 
     def statistics(self, image: UInt8Array) -> dict[str, float]:
         """Return the raw statistics of one image (H, W, 3), by `manifest.statistic_names`."""
@@ -129,28 +149,49 @@ def perturbed_values(
     return found
 
 
-def image_sequences(
-    context: Context, measured: Measured, normal: dict[str, NormalSequence]
+def unseen_sequences(
+    context: Context, measured: Measured, normal: Mapping[str, NormalSequence]
 ) -> dict[str, NormalSequence]:
-    """Return sequences for the image channel, which was fitted on the training sequences.
+    """Return sequences that flow and observer were not fitted on, by their names.
 
-    Of those that were left out of a fit the statistics of that fit; what else is normal, unless
-    it is a part of one of them.
+    Training sequences measured by the fits without them, and what else is `normal`, unless it is a
+    part of one of them.
     """
-    left_out = read_json(context.output_dir / 'image.json')['left_out']
-    if not left_out:
-        return normal
-    frames = context.train_data
-    names = [frames.sequence(index) for index in range(len(frames))]
-    step = max(1, sum(map(len, left_out.values())) // LEFT_OUT_FRAMES)
-    found = {name: each for name, each in normal.items() if name not in left_out}
-    for name, values in left_out.items():
-        indices = [index for index, other in enumerate(names) if other == name]
-        sequence = measured.sequence(frames.images[index] for index in indices[::step])
-        own = np.array(values)[::step]
-        statistics = {f'{IMAGE}.{each}': own[:, i] for i, each in enumerate(NAMES)}
-        found[name] = NormalSequence({**sequence.values, **statistics})
+    found = dict(normal)
+    for number, group in enumerate(stored_groups(context)):
+        part = measured.without(context, number)
+        for name in group:
+            found[name] = part.sequence(_left_out_frames(context, name))
     return found
+
+
+def image_sequences(
+    context: Context, measured: Measured, unseen: Mapping[str, NormalSequence]
+) -> dict[str, NormalSequence]:
+    """Return sequences that the image channel was not fitted on, likewise.
+
+    Its statistics of a training sequence are those of the fit without it.
+    """
+    found = dict(unseen)
+    seen_by_others = {name for group in stored_groups(context) for name in group}
+    for name, values in read_json(context.output_dir / 'image.json')['left_out'].items():
+        if name not in seen_by_others:
+            found[name] = measured.sequence(_left_out_frames(context, name))
+        own = np.array(values)[:: _step(context)]
+        statistics = {f'{IMAGE}.{each}': own[:, i] for i, each in enumerate(NAMES)}
+        found[name] = NormalSequence({**found[name].values, **statistics})
+    return found
+
+
+def _left_out_frames(context: Context, name: str) -> Sequence[UInt8Array]:
+    """Return frames of a training sequence, evenly thinned."""
+    indices = [at for at, other in enumerate(sequence_names(context)) if other == name]
+    return context.train_data.subset(indices[:: _step(context)]).images
+
+
+def _step(context: Context) -> int:
+    """Return of how many frames of the sequences left out one is measured."""
+    return max(1, sum(long_sequences(sequence_names(context)).values()) // LEFT_OUT_FRAMES)
 
 
 def _batches(images: Iterable[UInt8Array]) -> Iterator[list[UInt8Array]]:

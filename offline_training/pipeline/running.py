@@ -39,10 +39,13 @@ STAGES: Mapping[str, Stage] = {
     'observer': Stage(
         ('backbone',), ('observer',), ('observer.safetensors', 'observer.json'), True
     ),
+    'left_out': Stage(
+        ('backbone',), ('flow', 'observer', 'calibration.left_out_fits'), ('left_out.json',), True
+    ),
     'image': Stage(('backbone',), ('image',), ('image.safetensors', 'image.json')),
     'channels': Stage(('backbone',), ('channels',), ('channels.json',), True),
     'calibrate': Stage(
-        ('backbone', 'flow', 'observer', 'image', 'channels'),
+        ('backbone', 'flow', 'observer', 'left_out', 'image', 'channels'),
         ('calibration', 'observer.objects'),
         ('monitor.safetensors', 'calibration.json'),
     ),
@@ -96,7 +99,8 @@ def _begin(context: Context, finished: Entry, resume: bool, reason: str | None) 
     if resume and finished.note.exists():
         context.console.print(f'{finished.kind}: runs again, {reason}')
     if not resume or begun.why_not() is not None:
-        (context.output_dir / 'checkpoints' / f'{finished.kind}.pt').unlink(missing_ok=True)
+        for path in (context.output_dir / 'checkpoints').glob(f'{finished.kind}*.pt'):
+            path.unlink()
     finished.forget()
     begun.record()
     context.console.rule(finished.kind)

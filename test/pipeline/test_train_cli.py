@@ -104,7 +104,7 @@ def test_resume_repeats_what_changed_and_what_is_made_from_it(tmp_path, stages, 
     assert ran_again(ran, tmp_path) == []
     assert 'backbone: finished before, skipped' in capsys.readouterr().err
     # The observer comes out as before, so that nothing after it is done again.
-    assert ran_again(ran, tmp_path, '--observer.epochs', '9') == ['observer']
+    assert ran_again(ran, tmp_path, '--observer.epochs', '9') == ['observer', 'left_out']
     assert (
         'observer: runs again, what is stored does not fit: observer.epochs was 8 and is 9'
         in ' '.join(capsys.readouterr().err.split())
@@ -113,6 +113,7 @@ def test_resume_repeats_what_changed_and_what_is_made_from_it(tmp_path, stages, 
     changed = ['--observer.epochs', '9', '--flow.epochs', '9']
     assert ran_again(ran, tmp_path, *changed) == [
         'flow',
+        'left_out',
         'calibrate',
         'evaluate',
         'export',
@@ -162,25 +163,27 @@ def test_of_several_processes_the_first_alone_writes(tmp_path, monkeypatch, stag
     assert ran_again(ran, tmp_path) == list(STAGES)
     notes = {path: path.read_text() for path in (tmp_path / 'stages').iterdir()}
     monkeypatch.setattr(running, 'rank', lambda: 1)
-    assert ran_again(ran, tmp_path, '--flow.epochs', '9') == ['flow']
+    assert ran_again(ran, tmp_path, '--flow.epochs', '9') == ['flow', 'left_out']
     assert ran_again(ran, tmp_path, '--calibration.clips', '9') == []
     assert {path: path.read_text() for path in (tmp_path / 'stages').iterdir()} == notes
 
 
 def test_only_a_checkpoint_of_the_same_settings_is_continued(tmp_path, monkeypatch, stages):
-    checkpoint = tmp_path / 'checkpoints' / 'backbone.pt'
+    folder = tmp_path / 'checkpoints'
     found = []
 
     def power_cut(context):
-        found.append(checkpoint.exists())
-        write_text(checkpoint, 'half')
+        found.append({path.name for path in folder.glob('*')})
+        for name in ('backbone.pt', 'backbone_second.pt', 'flow.pt'):
+            write_text(folder / name, 'half')
         raise KeyboardInterrupt
 
     monkeypatch.setattr(backbone, 'run', power_cut)
     other = ['--backbone.epochs', '9']
     for words in ([], ['--resume'], ['--resume', *other], other):
         assert run(tmp_path, *words) == 130
-    assert found == [False, True, False, False]
+    whole = {'backbone.pt', 'backbone_second.pt', 'flow.pt'}
+    assert found == [set(), whole, {'flow.pt'}, {'flow.pt'}]
 
 
 def test_imported_weights_are_used_unchanged(tmp_path):

@@ -22,6 +22,7 @@ from offline_training.pipeline.normal_sequences import (
     image_sequences,
     normal_sequences,
     perturbed_values,
+    unseen_sequences,
 )
 from ros2_ood_monitor.bundle.manifest import (
     DEFAULT_CHANNEL,
@@ -53,21 +54,24 @@ def run(context: Context) -> None:
     )
     measured = Measured.of(context)
     normal = normal_sequences(context, measured)
-    together = hours(list(normal.values()), config.frame_rate)
-    context.console.print(certifying_sentence(len(normal), together, config.budget_per_hour))
-    wanted = _uncalibrated(monitor, config.top_fraction, config.min_area)
-    wanted |= {name: each.channel for name, each in measured.added.items()}
-    image_channel = {IMAGE: wanted.pop(IMAGE)}
+    unseen = unseen_sequences(context, measured, normal)
+    together = hours(list(unseen.values()), config.frame_rate)
+    context.console.print(certifying_sentence(len(unseen), together, config.budget_per_hour))
+    own = _uncalibrated(monitor, config.top_fraction, config.min_area)
+    image_channel = {IMAGE: own.pop(IMAGE)}
+    added = {name: each.channel for name, each in measured.added.items()}
     budget = AlarmBudget(
         config.budget_per_hour,
         config.frame_rate,
         config.block_seconds,
         config.region_threshold,
-        shares(wanted | image_channel),
+        shares(own | image_channel | added),
     )
-    channels = calibrate(list(normal.values()), wanted, budget) | _calibrated_image(
-        image_sequences(context, measured, normal), image_channel, budget
-    )
+    channels = {
+        **_calibrated(unseen, own, budget),
+        **calibrate(list(normal.values()), added, budget),
+        **_calibrated(image_sequences(context, measured, unseen), image_channel, budget),
+    }
     perturbed = {
         kind: {name: values[name] for name in measured.monitor.channels}
         for kind, values in perturbed_values(context, measured).items()
@@ -99,12 +103,12 @@ def _uncalibrated(monitor: Monitor, top_fraction: float, min_area: int) -> dict[
     return channels
 
 
-def _calibrated_image(
-    sequences: Mapping[str, NormalSequence], channel: Mapping[str, Channel], budget: AlarmBudget
+def _calibrated(
+    sequences: Mapping[str, NormalSequence], channels: Mapping[str, Channel], budget: AlarmBudget
 ) -> dict[str, Channel]:
-    """Calibrate the image channel; with too few sequences on all of them as one.
+    """Calibrate channels on sequences; too few of them count as one.
 
-    Two or three of them differ too much for one to be judged by the others.
+    Two or three differ too much for one to be judged by the others.
     """
     own = list(sequences.values())
     if len(own) < LEAST_SEQUENCES:
@@ -114,5 +118,5 @@ def _calibrated_image(
         name: dataclasses.replace(
             found, certificate=dataclasses.replace(found.certificate, sequences=len(sequences))
         )
-        for name, found in calibrate(own, channel, budget).items()
+        for name, found in calibrate(own, channels, budget).items()
     }

@@ -13,9 +13,7 @@ from offline_training.detectors.image_channel.image_statistics import ImageStati
 from offline_training.learning.store import write_json
 from offline_training.pipeline.context import Context
 from offline_training.pipeline.fitted import FILES
-
-LEAST_FRAMES = 10
-"""A shorter sequence is left out of no fit: it would say nothing about others."""
+from offline_training.pipeline.left_out import long_sequences, sequence_names
 
 
 def run(context: Context) -> None:
@@ -35,7 +33,7 @@ def run(context: Context) -> None:
         )
     channel.fit_features(normal, degraded)
     channel.save(context.output_dir / FILES[ImageChannel])
-    names = [frames.sequence(index) for index in range(len(frames))]
+    names = sequence_names(context)
     source = [names[index] for index in channel.degraded_indices(len(frames))]
     left_out = _left_out(channel, normal, names, degraded, source)
     write_json(context.output_dir / 'image.json', {'left_out': left_out})
@@ -48,16 +46,9 @@ def _left_out(
     degraded: TapFeatures,
     source: Sequence[str],
 ) -> dict[str, list[list[float]]]:
-    """Return the statistics (N, 3) of each sequence by a fit on all the others.
-
-    In what was fitted on a sequence it is more usual than any other will ever be.
-    """
-    counts = {name: names.count(name) for name in dict.fromkeys(names)}
-    long = [name for name, count in counts.items() if count >= LEAST_FRAMES]
-    if len(long) < 2:
-        return {}
+    """Return the statistics (N, 3) of each long sequence by a fit on all the others."""
     found = {}
-    for name in long:
+    for name in long_sequences(names):
         kept = torch.tensor([other != name for other in names])
         others = ImageStatistics.of(
             normal.subset(kept),
