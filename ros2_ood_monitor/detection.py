@@ -28,6 +28,15 @@ class Region:
     mean: float
     """Mean anomaly probability inside, in [0, 1]."""
 
+    def overlaps(self, other: Region) -> bool:
+        """Return whether the boxes share more than an edge."""
+        return (
+            self.x < other.x + other.width
+            and other.x < self.x + self.width
+            and self.y < other.y + other.height
+            and other.y < self.y + self.height
+        )
+
 
 @dataclass(frozen=True)
 class ChannelScore:

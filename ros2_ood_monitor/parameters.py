@@ -125,6 +125,17 @@ _TABLE = (
         read=read_polygon,
     ),
     Parameter(
+        'second_look_every',
+        0,
+        'The most unusual part of every so many-th frame is looked at again at double size, for '
+        'small and distant objects; 0 is never. Each such look costs as much as a frame. A region '
+        'counts when it is seen in trigger_frames of trigger_window frames, so with 3 or more '
+        'and the defaults such a region would never count.',
+        '',
+        0,
+        10,
+    ),
+    Parameter(
         'supervision.heartbeat_hz',
         10.0,
         'How often the alert is repeated, whatever else happens.',

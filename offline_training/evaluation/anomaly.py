@@ -27,7 +27,11 @@ from offline_training.measures.object_recall import SIZES, ObjectRecall
 from offline_training.measures.pixel_curve import PixelCurve
 from offline_training.measuring.held_views import HOLDING, hold
 from offline_training.measuring.image_folder import ImageFolder
-from offline_training.measuring.operating_points import regions_at, thresholds
+from offline_training.measuring.operating_points import (
+    regions_at,
+    second_thresholds,
+    thresholds,
+)
 from offline_training.measuring.simulated_camera import Raised
 from ros2_ood_monitor.alert import State
 from ros2_ood_monitor.detection import Detection
@@ -71,17 +75,20 @@ def run(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any]:
     dataset = AnomalyFolder(options.data_dir)
     normal = None if options.normal is None else ImageFolder(options.normal)
     with opened(options, all_maps=True) as runner:
-        report = _anomalies(runner, dataset, options.data_dir)
+        report = _anomalies(runner, dataset, options.data_dir, options.second_look > 0)
         if normal is not None:
             report['normal'] = _normal(runner, normal)
         return {**report, **engine(runner)}
 
 
-def _anomalies(runner: Runner, dataset: AnomalyFolder, folder: Path) -> dict[str, Any]:
+def _anomalies(
+    runner: Runner, dataset: AnomalyFolder, folder: Path, second_look: bool
+) -> dict[str, Any]:
     bundle, console = runner.bundle, Console(stderr=True)
     names = (FUSED, *(each.name for each in bundle.needed_maps(all_maps=True)))
     curves = {name: PixelCurve() for name in names}
     recalls = {name: ObjectRecall() for name in thresholds(bundle)}
+    again = second_thresholds(bundle) if second_look else {}
     raised: list[Raised] = []
     for index in track(range(len(dataset)), 'scoring', console=console):
         sample = dataset[index]
@@ -95,9 +102,8 @@ def _anomalies(runner: Runner, dataset: AnomalyFolder, folder: Path) -> dict[str
             curve.update(scores[counted], truth)
         probability = _at_size(detection.anomaly_map, sample.labels.shape)
         for name, threshold in thresholds(bundle).items():
-            recalls[name].update(
-                sample.labels, probability >= threshold, regions_at(name, detection)
-            )
+            found = probability >= min(threshold, again.get(name, threshold))
+            recalls[name].update(sample.labels, found, regions_at(name, detection))
         raised.append(hold(runner, image, HELD_S, index))
     # All maps were met with the same truth.
     if not curves[FUSED].has_both_kinds():

@@ -18,7 +18,7 @@ from ros2_ood_monitor.inference.runner import Runner
 
 
 def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --bundle and --backend."""
+    """Declare --bundle, --backend and --second-look."""
     parser.add_argument(
         '--bundle', type=Path, metavar='DIR', required=True, help='folder of the bundle'
     )
@@ -28,12 +28,24 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
         default='auto',
         help='engine; auto = the fastest that is ready here (%(default)s)',
     )
+    parser.add_argument(
+        '--second-look',
+        type=int,
+        metavar='N',
+        default=0,
+        help='look again at a part of every N-th image, enlarged; 0 = never (%(default)s)',
+    )
 
 
 @contextmanager
 def opened(options: argparse.Namespace, all_maps: bool = False) -> Iterator[Runner]:
     """Give the runner of the bundle that was asked for, after its self-test."""
-    with Runner(ModelBundle.load(options.bundle), options.backend, all_maps=all_maps) as runner:
+    with Runner(
+        ModelBundle.load(options.bundle),
+        options.backend,
+        all_maps=all_maps,
+        second_look_every=options.second_look,
+    ) as runner:
         runner.self_test()
         yield runner
 

@@ -19,6 +19,12 @@ def thresholds(bundle: Manifest) -> Mapping[str, float]:
     return found
 
 
+def second_thresholds(bundle: Manifest) -> Mapping[str, float]:
+    """Return likewise those of a second look; empty where the bundle is not calibrated for it."""
+    rule = bundle.regions.second_look
+    return {} if rule is None else {STRICT: rule.threshold, SENSITIVE: rule.sensitive_threshold}
+
+
 def regions_at(point: str, detection: Detection) -> tuple[Region, ...]:
     """Return the regions of one operating point."""
     return detection.regions if point == STRICT else detection.sensitive_regions or ()

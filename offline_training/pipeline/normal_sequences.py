@@ -30,10 +30,17 @@ from offline_training.pipeline.left_out import (
 )
 from offline_training.watched.base import Watched
 from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL
-from ros2_ood_monitor.calibration.sequences import REGION_LEVEL, NormalSequence
-from ros2_ood_monitor.frame import UInt8Array
+from ros2_ood_monitor.calibration.sequences import (
+    LEVELS,
+    REGION_LEVEL,
+    SECOND_LEVEL,
+    NormalSequence,
+)
+from ros2_ood_monitor.frame import Float32Array, UInt8Array
 from ros2_ood_monitor.inference.fusion import frame_statistic, fused_logits, probability
+from ros2_ood_monitor.inference.preprocessing import prepare
 from ros2_ood_monitor.inference.regions import region_level
+from ros2_ood_monitor.inference.second_look import most_unusual
 from ros2_ood_monitor.scenes import SceneGenerator
 
 SEQUENCE_SEED = 5_000_011
@@ -82,7 +89,7 @@ class Measured:
     def statistics(self, image: UInt8Array) -> dict[str, float]:
         """Return the raw statistics of one image (H, W, 3), by `manifest.statistic_names`."""
         (row,) = self._rows([image])
-        return {name: value for name, value in row.items() if name != REGION_LEVEL}
+        return {name: value for name, value in row.items() if name not in LEVELS}
 
     def sequence(self, images: Iterable[UInt8Array]) -> NormalSequence:
         """Return statistics and region levels of images (H, W, 3), in small batches."""
@@ -112,9 +119,21 @@ class Measured:
                 logits = fused_logits(own, fusion)
                 row[name] = frame_statistic(logits, self.top_fraction)
                 if name == DEFAULT_CHANNEL:
-                    row[REGION_LEVEL] = region_level(probability(logits), self.min_area)
+                    anomaly = probability(logits)
+                    row[REGION_LEVEL] = region_level(anomaly, self.min_area)
+                    row[SECOND_LEVEL] = self._second_level(batch[index], anomaly)
                     row[f'{IMAGE}.{TOO_NORMAL}'] = -row[name]
             yield row
+
+    def _second_level(self, image: UInt8Array, anomaly: Float32Array) -> float:
+        """Return the region level in the window of a second look at an image (H, W, 3)."""
+        rows, columns = image.shape[:2]
+        part = np.ascontiguousarray(image[most_unusual(anomaly).slices(image.shape)])
+        # In the network's colour order already.
+        enlarged = prepare(part, columns, rows, 'rgb')[0]
+        (maps,) = self.monitor.stream(self.watched, [enlarged])
+        seen = probability(fused_logits(maps, self.monitor.fusion))
+        return region_level(seen, self.min_area)
 
 
 def normal_sequences(context: Context, measured: Measured) -> dict[str, NormalSequence]:

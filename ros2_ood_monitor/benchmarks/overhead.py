@@ -36,6 +36,7 @@ def bench(
     against: str | None = None,
     frames: int = 200,
     threads: int | None = None,
+    second_look_every: int = 0,
 ) -> dict[str, Any]:
     """Measure the bundle on this machine and return figures ready for JSON.
 
@@ -43,7 +44,7 @@ def bench(
     preprocessing, same backbone cut down to its labels, same engine); `vs_torch_eager`, over the
     bare segmentation as a torch program (None unless `against` is 'torch-eager'); `stages`,
     milliseconds p50, p95 and p99 per stage and contender; `machine`, `backend`, `bundle`,
-    `input`, `frames`.
+    `input`, `frames`, `second_look_every` (as in `Runner`).
     The images are the bundle's self-test frames at network input size. Raises BundleError,
     EngineError, and SelfTestError if the engine's results are wrong: speed then means nothing.
     """
@@ -60,7 +61,9 @@ def bench(
     machine = _machine()
     stages: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        runner = stack.enter_context(Runner(bundle, backend, threads))
+        runner = stack.enter_context(
+            Runner(bundle, backend, threads, second_look_every=second_look_every)
+        )
         runner.self_test()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bare = open_engine(
@@ -91,6 +94,7 @@ def bench(
         'bundle': bundle.name,
         'input': [bundle.width, bundle.height],
         'frames': frames,
+        'second_look_every': second_look_every,
     }
 
 

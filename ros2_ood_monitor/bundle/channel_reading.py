@@ -12,6 +12,7 @@ from ros2_ood_monitor.bundle.manifest import (
     FusedMap,
     Fusion,
     Regions,
+    SecondLook,
     Statistic,
 )
 from ros2_ood_monitor.bundle.strict_json import TINY, Section
@@ -81,11 +82,20 @@ def _fusion(channel: Section, key: str) -> Fusion:
 
 
 def _regions(channel: Section, key: str) -> Regions:
-    section = channel.section(key, ('threshold', 'min_area'), ('sensitive_threshold',))
+    optional = ('sensitive_threshold', 'second_look')
+    section = channel.section(key, ('threshold', 'min_area'), optional)
     return Regions(
         section.number('threshold', TINY, 1.0),
         section.integer('min_area', 1),
         section.optional('sensitive_threshold', lambda name: section.number(name, TINY, 1.0)),
+        section.optional('second_look', lambda name: _second_look(section, name)),
+    )
+
+
+def _second_look(regions: Section, key: str) -> SecondLook:
+    section = regions.section(key, SecondLook.__dataclass_fields__)
+    return SecondLook(
+        section.number('threshold', TINY, 1.0), section.number('sensitive_threshold', TINY, 1.0)
     )
 
 

@@ -77,6 +77,14 @@ class Fusion:
 
 
 @dataclass(frozen=True)
+class SecondLook:
+    """Operating points of regions in an enlarged part of an image (`inference.second_look`)."""
+
+    threshold: float
+    sensitive_threshold: float
+
+
+@dataclass(frozen=True)
 class Regions:
     """When connected pixels are a region: probability thresholds, least area in map pixels."""
 
@@ -85,6 +93,8 @@ class Regions:
     min_area: int
     sensitive_threshold: float | None = None
     """The sensitive one, for CAUTION; None where a bundle has one operating point only."""
+    second_look: SecondLook | None = None
+    """Those of a second look; None where a bundle has not been calibrated for one."""
 
 
 @dataclass(frozen=True)

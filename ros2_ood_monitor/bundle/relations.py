@@ -61,6 +61,13 @@ def _check_parts(channel: Channel, path: str) -> None:
         sensitive = regions.sensitive_threshold
         if sensitive is not None and sensitive > regions.threshold:
             raise JsonError(f'{path}.regions.sensitive_threshold must not be above threshold')
+        second = regions.second_look
+        if second is not None and sensitive is None:
+            raise JsonError(f'{path}.regions.second_look needs a sensitive_threshold beside it')
+        if second is not None and second.sensitive_threshold > second.threshold:
+            raise JsonError(
+                f'{path}.regions.second_look.sensitive_threshold must not be above threshold'
+            )
 
 
 def _check_ascending(reference: tuple[float, ...], what: str) -> None:

@@ -35,6 +35,9 @@ def _values(channel: Channel) -> Iterator[tuple[str, str]]:
         yield 'region, strict', f'{channel.regions.threshold:.4f}'
         sensitive = channel.regions.sensitive_threshold
         yield 'region, sensitive', '-' if sensitive is None else f'{sensitive:.4f}'
+        if (second := channel.regions.second_look) is not None:
+            yield 'second look, strict', f'{second.threshold:.4f}'
+            yield 'second look, sensitive', f'{second.sensitive_threshold:.4f}'
     certificate = channel.certificate
     rate = certificate.certified_per_hour
     yield 'asked per hour', f'{certificate.budget_per_hour:.3g}'

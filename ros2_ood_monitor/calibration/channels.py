@@ -14,6 +14,7 @@ from ros2_ood_monitor.bundle.manifest import (
     Channel,
     Fusion,
     Regions,
+    SecondLook,
     statistic_names,
 )
 from ros2_ood_monitor.calibration.alarm_rules import alarm_rules
@@ -23,7 +24,12 @@ from ros2_ood_monitor.calibration.region_thresholds import (
     Persistence,
     region_thresholds,
 )
-from ros2_ood_monitor.calibration.sequences import REGION_LEVEL, NormalSequence, hours
+from ros2_ood_monitor.calibration.sequences import (
+    REGION_LEVEL,
+    SECOND_LEVEL,
+    NormalSequence,
+    hours,
+)
 from ros2_ood_monitor.inference.fusion import STANDARD_SCORE_LIMIT
 
 Float = NDArray[np.float64]
@@ -73,19 +79,30 @@ def calibrate(
         asked, certified = share, None if lowest is None else share * stretched
         regions = channel.regions
         if regions is not None and channel.fusion is not None:
-            at = region_thresholds(
-                [each.values[REGION_LEVEL] for each in sequences],
-                budget.least_probability,
-                reachable_probability(channel.fusion),
-                budget.persistence,
-                budget.block,
-                together,
-                certified,
+            looks = [REGION_LEVEL] if regions.second_look is None else [REGION_LEVEL, SECOND_LEVEL]
+            points = [
+                region_thresholds(
+                    [each.values[look] for each in sequences],
+                    budget.least_probability,
+                    reachable_probability(channel.fusion),
+                    budget.persistence,
+                    budget.block,
+                    together,
+                    None if lowest is None else share * stretched,
+                )
+                for look in looks
+            ]
+            first, *second = points
+            regions = Regions(
+                first.strict,
+                regions.min_area,
+                first.sensitive,
+                SecondLook(second[0].strict, second[0].sensitive) if second else None,
             )
-            regions = Regions(at.strict, regions.min_area, at.sensitive)
-            asked += share
-            if certified is not None and at.alarms_per_hour is not None:
-                certified += at.alarms_per_hour
+            for at in points:
+                asked += share
+                if certified is not None and at.alarms_per_hour is not None:
+                    certified += at.alarms_per_hour
         names = statistic_names(name, channel)
         references = {each: pooled([s.values[each] for s in sequences]) for each in names}
         limit = math.log10(min(each.size for each in references.values()) + 1)
@@ -119,8 +136,9 @@ def calibrate(
 
 
 def shares(channels: Mapping[str, Channel]) -> int:
-    """Return how many things raise alarms: the channels and, where there are any, the regions."""
-    return len(channels) + sum(each.regions is not None for each in channels.values())
+    """Return how many things raise alarms: the channels, and the regions of every look."""
+    regions = [each.regions for each in channels.values() if each.regions is not None]
+    return len(channels) + sum(1 if each.second_look is None else 2 for each in regions)
 
 
 def held_out_scores(sequences: Sequence[NormalSequence], names: Sequence[str]) -> list[Float]:

@@ -12,15 +12,16 @@ from ros2_ood_monitor.bundle.manifest import DEFAULT_CHANNEL, Channel, statistic
 from ros2_ood_monitor.calibration.sequences import (
     LEAST_GAP_S,
     REGION_LEVEL,
+    SECOND_LEVEL,
     Float,
     NormalSequence,
     parts,
 )
-from ros2_ood_monitor.detection import Detection
 from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage
 from ros2_ood_monitor.inference.fusion import fused_logits, probability
 from ros2_ood_monitor.inference.regions import region_level
 from ros2_ood_monitor.inference.runner import Runner
+from ros2_ood_monitor.inference.second_look import most_unusual
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.input_check import InputCheck, InputFault
 
@@ -35,7 +36,9 @@ class RecordingError(ValueError):
 def columns(channels: dict[str, Channel]) -> list[str]:
     """Return what a row holds after the time of its frame."""
     names = [each for name, channel in channels.items() for each in statistic_names(name, channel)]
-    return [*names, REGION_LEVEL]
+    regions = channels[DEFAULT_CHANNEL].regions
+    looked_at_again = regions is not None and regions.second_look is not None
+    return [*names, REGION_LEVEL, *([SECOND_LEVEL] if looked_at_again else [])]
 
 
 def record(
@@ -61,7 +64,7 @@ def record(
             except InputFault:
                 pass
             else:
-                found = scalars(runner.infer(Frame(image, raw.header, now_ns)), runner)
+                found = scalars(Frame(image, raw.header, now_ns), runner)
                 row[1:] = [found[name] for name in names]
             file.write(row.tobytes())
             if number % FLUSH == FLUSH - 1:
@@ -69,14 +72,18 @@ def record(
             yield
 
 
-def scalars(detection: Detection, runner: Runner) -> dict[str, float]:
-    """Return what calibration keeps of a frame."""
+def scalars(frame: Frame, runner: Runner) -> dict[str, float]:
+    """Return what calibration keeps of a frame, by `columns`."""
     bundle = runner.bundle
     fusion = bundle.channels[DEFAULT_CHANNEL].fusion
     assert fusion is not None
+    detection = runner.infer(frame)
     anomaly = probability(fused_logits(detection.maps, fusion))
-    level = region_level(anomaly, bundle.regions.min_area)
-    return {**detection.statistics, REGION_LEVEL: level}
+    found = {**detection.statistics, REGION_LEVEL: region_level(anomaly, bundle.regions.min_area)}
+    if bundle.regions.second_look is not None:
+        again = runner.look_again(frame.image, most_unusual(anomaly))
+        found[SECOND_LEVEL] = region_level(again, bundle.regions.min_area)
+    return found
 
 
 def read_recording(path: Path, names: Sequence[str]) -> tuple[list[NormalSequence], float]:

@@ -12,6 +12,9 @@ Float = NDArray[np.float64]
 
 REGION_LEVEL = 'region level'
 """Name of the highest probability at which a frame has a region (`regions.region_level`)."""
+SECOND_LEVEL = 'second level'
+"""Likewise in the window of a second look."""
+LEVELS = (REGION_LEVEL, SECOND_LEVEL)
 LEAST_GAP_S = 60.0
 """Parts of one recording count as sequences of their own if they are this far apart."""
 

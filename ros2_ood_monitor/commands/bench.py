@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--frames', type=positive, default=200, metavar='N', help='frames per variant (200)'
     )
     parser.add_argument(
+        '--second-look',
+        type=int,
+        default=0,
+        metavar='N',
+        help='look again at a part of every N-th frame (0 = never)',
+    )
+    parser.add_argument(
         '--json', metavar='FILE', help="write the figures as JSON; '-' is standard output"
     )
 
@@ -54,7 +61,13 @@ def execute(args: argparse.Namespace) -> int:
 
     from ros2_ood_monitor.benchmarks.overhead import bench
 
-    result = bench(args.bundle, args.backend, args.against, frames=args.frames)
+    result = bench(
+        args.bundle,
+        args.backend,
+        args.against,
+        frames=args.frames,
+        second_look_every=args.second_look,
+    )
     if args.json == '-':
         Console(soft_wrap=True, highlight=False).print(json.dumps(result, indent=1), markup=False)
         return 0

@@ -58,15 +58,17 @@ def execute(args: argparse.Namespace) -> int:
     from ros2_ood_monitor.supervision.config import SupervisionConfig
 
     config = area = None
+    again = 0
     bundle = ModelBundle.load(args.bundle)
     if args.config is not None:
         values = read_parameters(args.config)
         # The stamps of a recording are old by nature.
         config = replaced(SupervisionConfig.from_parameters(values), check_stamp_age=False)
         area = region_of_interest(bundle, values)
+        again = int(values['second_look_every'])
     source = open_source(args.source, args.rate, args.bag_topic)
     images = track(source, source.name, source.count, console=Console(stderr=True), transient=True)
-    summary = replay(bundle, images, args.output, args.backend, config, args.overlays, area)
+    summary = replay(bundle, images, args.output, args.backend, config, args.overlays, area, again)
     console = Console(highlight=False, markup=False)
     lines = summary.text().splitlines()
     for line in lines[:SHOWN]:

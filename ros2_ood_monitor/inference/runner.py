@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 
 import cv2
@@ -14,7 +15,7 @@ from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.detection import UNLABELED, Detection, Region
 from ros2_ood_monitor.frame import Float32Array, Frame, UInt8Array
 from ros2_ood_monitor.inference.channel_scores import ChannelScorer, raw_statistics
-from ros2_ood_monitor.inference.engines.base import EngineError
+from ros2_ood_monitor.inference.engines.base import Array, EngineError
 from ros2_ood_monitor.inference.engines.selection import open_chain
 from ros2_ood_monitor.inference.fusion import (
     fused_logits,
@@ -23,6 +24,14 @@ from ros2_ood_monitor.inference.fusion import (
 )
 from ros2_ood_monitor.inference.preprocessing import prepare
 from ros2_ood_monitor.inference.regions import find_regions, strict_and_sensitive_regions
+from ros2_ood_monitor.inference.second_look import (
+    Window,
+    inside,
+    most_unusual,
+    moved,
+    with_new,
+    with_window,
+)
 
 
 class RunnerError(RuntimeError):
@@ -38,7 +47,9 @@ class Runner:
 
     `backend` and `threads` as in `engines.selection.open_chain`; raises EngineError. Maps without
     weight, and networks that only they read, are computed only with `all_maps`, for evaluation.
-    Regions are sought where `region_of_interest` (H/4, W/4) is 1, everywhere if it is None.
+    Regions are sought where `region_of_interest` (H/4, W/4) is 1, everywhere if it is None. The
+    most unusual part of every `second_look_every`-th frame is looked at again, enlarged, for small
+    regions; 0 = of none. Raises RunnerError if the bundle is not calibrated for that.
     """
 
     def __init__(
@@ -48,8 +59,16 @@ class Runner:
         threads: int | None = None,
         all_maps: bool = False,
         region_of_interest: UInt8Array | None = None,
+        second_look_every: int = 0,
     ) -> None:
+        if second_look_every and bundle.regions.second_look is None:
+            raise RunnerError(
+                f'the bundle {bundle.name} is not calibrated for a second look; set '
+                'second_look_every to 0, or train it again with this version'
+            )
         self.bundle = bundle
+        self._second_look_every = second_look_every
+        self._frames = 0
         self._region_of_interest = region_of_interest
         self._maps = bundle.needed_maps(all_maps)
         self._engine = open_chain(
@@ -73,20 +92,40 @@ class Runner:
     def infer(self, frame: Frame) -> Detection:
         """Score `frame`; timings are of `prepare`, `inference`, `fusion` and `total`.
 
-        Raises RunnerError if the engine fails or a map holds NaN or infinity.
+        Where there was a second look `second_look` is among them; regions and anomaly map are then
+        of both looks, and everything else of the first. Raises RunnerError if the engine fails or
+        a map holds NaN or infinity.
         """
+        detection, anomaly = self._first_look(frame)
+        self._frames += 1
+        if not self._second_look_every or self._frames % self._second_look_every:
+            return detection
+        started = time.perf_counter()
+        detection = self._with_second_look(frame.image, anomaly, detection)
+        second = (time.perf_counter() - started) * 1e3
+        stages = dict(detection.timings)
+        total = stages.pop('total') + second
+        return replace(detection, timings={**stages, 'second_look': second, 'total': total})
+
+    def look_again(self, image: UInt8Array, window: Window) -> Float32Array:
+        """Return the anomaly map (H/4, W/4) of a window of a camera image uint8 RGB (H, W, 3).
+
+        Raises RunnerError as `infer` does.
+        """
+        part = np.ascontiguousarray(image[window.slices(image.shape)])
+        _, maps = self._run(self._prepared(part))
+        fusion = self.bundle.channels[DEFAULT_CHANNEL].fusion
+        assert fusion is not None
+        return probability(fused_logits(maps, fusion))
+
+    def _first_look(self, frame: Frame) -> tuple[Detection, Float32Array]:
+        """Return the detection without a second look, and the anomaly map (H/4, W/4)."""
         bundle = self.bundle
         started = time.perf_counter()
-        try:
-            image = prepare(frame.image, bundle.width, bundle.height, bundle.color_order)
-            prepared = time.perf_counter()
-            outputs = self._engine.run({'image': image})
-            labels = np.asarray(outputs['labels'])
-            maps = single_maps(outputs, self._maps)
-        except (EngineError, ValueError) as error:
-            raise RunnerError(f'the frame was not scored: {error}') from error
+        image = self._prepared(frame.image)
+        prepared = time.perf_counter()
+        outputs, maps = self._run(image)
         inferred = time.perf_counter()
-        _refuse_invalid(maps)
         logits = {
             name: fused_logits(maps, channel.fusion)
             for name, channel in bundle.channels.items()
@@ -97,14 +136,20 @@ class Runner:
         except ValueError as error:
             raise RunnerError(f'the frame was not scored: {error}') from error
         anomaly = probability(logits[DEFAULT_CHANNEL])
-        regions, sensitive = self._regions(anomaly, *frame.image.shape[:2])
-        published = cv2.LUT(labels[0].astype(np.uint8), self._published)
-        size = (bundle.width, bundle.height)
-        anomaly_map = cv2.resize(anomaly, size, interpolation=cv2.INTER_LINEAR)
+        rule = bundle.regions
+        regions, sensitive = self._regions(
+            self._of_interest(anomaly),
+            rule.threshold,
+            rule.sensitive_threshold,
+            *frame.image.shape[:2],
+        )
+        labels = np.asarray(outputs['labels'])[0].astype(np.uint8)
+        published = cv2.LUT(labels, self._published)
+        anomaly_map = self._at_input_size(anomaly)
         finished = time.perf_counter()
-        return Detection(
+        detection = Detection(
             labels=np.asarray(published, np.uint8),
-            anomaly_map=np.asarray(anomaly_map, np.float32),
+            anomaly_map=anomaly_map,
             scores=self._scorer.scores(statistics),
             regions=regions,
             sensitive_regions=sensitive,
@@ -117,6 +162,53 @@ class Runner:
                 'total': (finished - started) * 1e3,
             },
         )
+        return detection, anomaly
+
+    def _with_second_look(
+        self, image: UInt8Array, anomaly: Float32Array, first: Detection
+    ) -> Detection:
+        """Return the first look's detection with what an enlarged window of `image` adds."""
+        rule = self.bundle.regions.second_look
+        assert rule is not None
+        window = most_unusual(self._of_interest(anomaly))
+        seen = self.look_again(image, window)
+        sought = seen
+        if self._region_of_interest is not None:
+            sought = seen * inside(self._region_of_interest, window)
+        rows, columns = window.slices(image.shape)
+        regions, sensitive = (
+            moved(each or (), columns.start, rows.start)
+            for each in self._regions(
+                sought,
+                rule.threshold,
+                rule.sensitive_threshold,
+                rows.stop - rows.start,
+                columns.stop - columns.start,
+            )
+        )
+        return replace(
+            first,
+            anomaly_map=self._at_input_size(with_window(anomaly, window, seen)),
+            regions=with_new(first.regions, regions),
+            sensitive_regions=with_new(first.sensitive_regions or (), sensitive),
+        )
+
+    def _prepared(self, image: UInt8Array) -> UInt8Array:
+        bundle = self.bundle
+        try:
+            return prepare(image, bundle.width, bundle.height, bundle.color_order)
+        except ValueError as error:
+            raise RunnerError(f'the frame was not scored: {error}') from error
+
+    def _run(self, prepared: UInt8Array) -> tuple[Mapping[str, Array], dict[str, Float32Array]]:
+        """Return the networks' outputs and the maps (H/4, W/4) that are fused."""
+        try:
+            outputs = self._engine.run({'image': prepared})
+            maps = single_maps(outputs, self._maps)
+        except (EngineError, ValueError) as error:
+            raise RunnerError(f'the frame was not scored: {error}') from error
+        _refuse_invalid(maps)
+        return outputs, maps
 
     def self_test(self) -> None:
         """Run the bundle's stored frames; raises SelfTestError unless they score as stated.
@@ -146,18 +238,32 @@ class Runner:
     ) -> None:
         self.close()
 
+    def _of_interest(self, anomaly: Float32Array) -> Float32Array:
+        """Return the map (H/4, W/4) with 0 where no regions are sought."""
+        if self._region_of_interest is None:
+            return anomaly
+        return anomaly * self._region_of_interest
+
     def _regions(
-        self, anomaly: Float32Array, rows: int, columns: int
+        self,
+        anomaly: Float32Array,
+        strict: float,
+        sensitive: float | None,
+        rows: int,
+        columns: int,
     ) -> tuple[tuple[Region, ...], tuple[Region, ...] | None]:
         """Return the regions of the strict and, if there is one, of the sensitive threshold."""
-        if self._region_of_interest is not None:
-            anomaly = anomaly * self._region_of_interest
-        rule, (map_rows, map_columns) = self.bundle.regions, self.bundle.map_size
+        least = self.bundle.regions.min_area
+        map_rows, map_columns = self.bundle.map_size
         scale = columns / map_columns, rows / map_rows
-        strict, sensitive = rule.threshold, rule.sensitive_threshold
         if sensitive is None:
-            return find_regions(anomaly, strict, rule.min_area, *scale), None
-        return strict_and_sensitive_regions(anomaly, strict, sensitive, rule.min_area, *scale)
+            return find_regions(anomaly, strict, least, *scale), None
+        return strict_and_sensitive_regions(anomaly, strict, sensitive, least, *scale)
+
+    def _at_input_size(self, anomaly: Float32Array) -> Float32Array:
+        size = (self.bundle.width, self.bundle.height)
+        resized = cv2.resize(anomaly, size, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(resized, np.float32)
 
     def _compare(self, stored: SelfTest, name: str, stated: float, found: float) -> None:
         allowed = self.bundle.atol + self.bundle.rtol * max(abs(stated), self._spread(name))

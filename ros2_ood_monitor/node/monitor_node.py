@@ -162,6 +162,7 @@ class MonitorNode:
             str(self._parameters['backend']),
             threads,
             region_of_interest=self._region_of_interest,
+            second_look_every=int(self._parameters['second_look_every']),
         )
         self._engine = runner.description
         return runner

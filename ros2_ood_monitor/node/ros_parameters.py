@@ -31,6 +31,7 @@ ON_CONFIGURE = (
     'threads',
     'region_of_interest.horizon',
     'region_of_interest.polygon',
+    'second_look_every',
     'supervision.restart_attempts',
     'supervision.restart_backoff_s',
 )

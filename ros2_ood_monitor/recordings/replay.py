@@ -89,6 +89,7 @@ def replay(
     config: SupervisionConfig | None = None,
     overlay_limit: int = 200,
     region_of_interest: UInt8Array | None = None,
+    second_look_every: int = 0,
 ) -> ReplaySummary:
     """Score every image of `source` and write what the monitor would have published.
 
@@ -97,14 +98,19 @@ def replay(
     first `overlay_limit` images that changed the state or were not NOMINAL, and the most anomalous
     one), `summary.json`. They replace those of an earlier replay, all of them at the end or, if
     anything goes wrong, none. Time is that of the image stamps, so a gap is a silent camera.
-    `region_of_interest` is that of a `Runner`.
+    `region_of_interest` and `second_look_every` are those of a `Runner`.
     Raises SelfTestError, EngineError, OSError and what the source raises.
     """
     # Stamps are the only clock of a recording.
     config = config or SupervisionConfig(check_stamp_age=False)
     with (
         _results(Path(output)) as directory,
-        Runner(bundle, backend, region_of_interest=region_of_interest) as runner,
+        Runner(
+            bundle,
+            backend,
+            region_of_interest=region_of_interest,
+            second_look_every=second_look_every,
+        ) as runner,
     ):
         runner.self_test()
         (directory / OVERLAYS).mkdir()

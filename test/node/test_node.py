@@ -85,11 +85,16 @@ class FakeRunner:
     region_of_interest: Any = None
 
     def __init__(
-        self, bundle: Any, backend: str, threads: int | None, region_of_interest: Any
+        self,
+        bundle: Any,
+        backend: str,
+        threads: int | None,
+        region_of_interest: Any,
+        second_look_every: int,
     ) -> None:
         self.bundle = bundle
         type(self).region_of_interest = region_of_interest
-        type(self).opened = (backend, threads)
+        type(self).opened = (backend, threads, second_look_every)
 
     def self_test(self) -> None:
         pass
@@ -260,7 +265,7 @@ def test_the_region_of_interest_reaches_the_engines_or_is_refused(bus, start):
 
 
 def test_a_camera_makes_the_view_nominal_with_results_that_carry_its_header(bus, start):
-    node = start(backend='onnxruntime', threads=2)
+    node = start(backend='onnxruntime', threads=2, second_look_every=1)
     node.load(BUNDLE)
     (info,) = bus.messages(topics.LABEL_INFO)
     assert [entry.class_name for entry in info.class_map] == ['sky', 'road', 'unlabeled']
@@ -273,7 +278,7 @@ def test_a_camera_makes_the_view_nominal_with_results_that_carry_its_header(bus,
         assert bus.messages(topic)
         assert all(message.header in camera.sent for message in bus.messages(topic))
     assert len(bus.messages(topics.SCORE)) == len(bus.messages(topics.SEGMENTATION))
-    assert FakeRunner.opened == ('onnxruntime', 2)
+    assert FakeRunner.opened == ('onnxruntime', 2, 1)
 
 
 def test_an_unknown_view_is_alerted_and_boxed(bus, start, tmp_path):

@@ -32,6 +32,7 @@ from ros2_ood_monitor.bundle.manifest import (
     Channel,
     FrameScore,
     Regions,
+    SecondLook,
     Statistic,
 )
 from ros2_ood_monitor.calibration.certifying import certifying_sentence
@@ -90,7 +91,7 @@ def _uncalibrated(monitor: Monitor, top_fraction: float, min_area: int) -> dict[
     channels = {
         name: Channel(
             fusion,
-            Regions(1.0, min_area) if name == DEFAULT_CHANNEL else None,
+            Regions(1.0, min_area, 1.0, SecondLook(1.0, 1.0)) if name == DEFAULT_CHANNEL else None,
             FrameScore(top_fraction, ()),
             (),
             none,
