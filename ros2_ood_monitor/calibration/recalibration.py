@@ -28,9 +28,8 @@ from ros2_ood_monitor.calibration.recording import (
 from ros2_ood_monitor.calibration.sequences import NormalSequence
 from ros2_ood_monitor.inference.runner import Runner
 from ros2_ood_monitor.recordings.sources import Source
+from ros2_ood_monitor.supervision.frame_rate import LARGEST_RATE_CHANGE
 
-LARGEST_RATE_CHANGE = 1.3
-"""Recordings whose frame rates differ by more than this factor do not calibrate one rule."""
 CARD = 'MODEL_CARD.md'
 
 

@@ -46,7 +46,10 @@ class Cusum:
         # Three thirds may add up to one ulp less than the threshold.
         return self.evidence >= self.threshold * (1 - 1e-12)
 
-    def update(self, score: float) -> None:
-        """Add one frame's conformal score (finite, >= 0)."""
-        step = min(score - self.alarm.drift, self.alarm.threshold / LEAST_FRAMES)
+    def update(self, score: float, weight: float = 1.0) -> None:
+        """Add one frame's conformal score (finite, >= 0), which counts as `weight` frames.
+
+        See `FrameRate.weight`; three frames stay the fewest that raise the alarm.
+        """
+        step = min(weight * (score - self.alarm.drift), self.alarm.threshold / LEAST_FRAMES)
         self.evidence = min(self._cap, max(0.0, self.evidence + step))

@@ -31,7 +31,7 @@ class RegionStreaks:
         ]
         self._seen = [(region, (*_longest(region, before), True)) for region in regions]
         for region, seen in before:
-            lost = not any(_overlap(region, other) for other in regions)
+            lost = not any(region.overlaps(other) for other in regions)
             if lost and any(seen):
                 self._seen.append((region, (*seen, False)))
 
@@ -44,15 +44,6 @@ class RegionStreaks:
 def _longest(region: Region, before: list[tuple[Region, tuple[bool, ...]]]) -> tuple[bool, ...]:
     """Return the history with most sightings among earlier regions that overlap this one."""
     histories: Iterator[tuple[bool, ...]] = (
-        seen for other, seen in before if _overlap(region, other)
+        seen for other, seen in before if region.overlaps(other)
     )
     return max(histories, key=sum, default=())
-
-
-def _overlap(first: Region, second: Region) -> bool:
-    return (
-        first.x < second.x + second.width
-        and second.x < first.x + first.width
-        and first.y < second.y + second.height
-        and second.y < first.y + first.height
-    )

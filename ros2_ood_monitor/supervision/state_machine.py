@@ -25,6 +25,7 @@ from ros2_ood_monitor.supervision.detection_causes import (
     reached,
     region_cause,
 )
+from ros2_ood_monitor.supervision.frame_rate import FrameRate
 from ros2_ood_monitor.supervision.held_cause import HeldCause, Key, outdoes
 from ros2_ood_monitor.supervision.region_streaks import RegionStreaks
 
@@ -62,6 +63,7 @@ class Supervisor:
         self._certified: bool | None = None
         self._two_points = False
         self._rules: tuple[tuple[str, Cusum], ...] = ()
+        self._rate = FrameRate()
         self._received_ns: int | None = None
         self._pending_since_ns: int | None = None
         self._scored_ns: int | None = None
@@ -147,8 +149,10 @@ class Supervisor:
             self._scores = detection.scores
             late_ms = (self.clock.now_ns() - received_ns) / 1e6
             self._late_ms = late_ms if late_ms > self.config.max_age_ms else None
+            self._rate.update(received_ns)
             for name, cusum in self._rules:
-                cusum.update(detection.scores[name].score)
+                weight = self._rate.weight(self._channels[name].certificate.frame_rate)
+                cusum.update(detection.scores[name].score, weight)
             window = max(self.config.trigger_window, self.config.trigger_frames)
             sensitive = detection.sensitive_regions
             self._two_points = sensitive is not None

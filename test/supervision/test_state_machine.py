@@ -27,6 +27,7 @@ from ros2_ood_monitor.frame import Header, Stamp
 from ros2_ood_monitor.supervision.clock import ManualClock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.cusum import LEAST_FRAMES, Cusum
+from ros2_ood_monitor.supervision.frame_rate import FrameRate
 from ros2_ood_monitor.supervision.input_check import InputFault
 from ros2_ood_monitor.supervision.state_machine import Supervisor
 
@@ -536,6 +537,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.bad_ns = None
         self.good_frames = 0
         self.evidence = dict.fromkeys(self.channels, 0.0)
+        self.rate = FrameRate()
 
     @property
     def now(self):
@@ -586,6 +588,7 @@ class AnyHistory(RuleBasedStateMachine):
             self.newest_good = False
             self.received_ns = self.bad_ns = None
             self.evidence = dict.fromkeys(self.channels, 0.0)
+            self.rate = FrameRate()
 
     @rule()
     def image_arrives(self):
@@ -610,10 +613,12 @@ class AnyHistory(RuleBasedStateMachine):
         self.waiting_ns = self.waiting_ns[position + 1 :][-1:]
         self.scored = self.newest_good = True
         self.good_frames += 1
+        self.rate.update(arrived)
+        weight = self.rate.weight(RATE)
         for name, new in (('object', score), ('density', density)):
             if name in self.channels:
                 (alarm,) = self.channels[name].alarms
-                step = min(new - alarm.drift, alarm.threshold / LEAST_FRAMES)
+                step = min(weight * (new - alarm.drift), alarm.threshold / LEAST_FRAMES)
                 evidence = max(0.0, self.evidence[name] + step)
                 overhang = min(alarm.threshold, alarm.drift * RATE * 0.1)
                 self.evidence[name] = min(evidence, alarm.threshold + overhang)
