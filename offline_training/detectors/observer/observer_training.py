@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -51,13 +50,6 @@ class ObserverConfig:
         high=1,
     )
     max_objects: int = setting(4, 'Most unknown objects pasted into one image.', low=1, high=20)
-    zoom: float = setting(
-        2.0,
-        'Most by which windows of half of the images are enlarged; 1 = never. Far objects are '
-        'learned so, and normal scenes as the second look sees them.',
-        low=1,
-        high=8,
-    )
     objects: str | None = setting(
         None,
         'Folder of cut-outs (images with alpha) that half of the pasted objects are taken from.',
@@ -66,8 +58,6 @@ class ObserverConfig:
     seed: int = setting(1, 'Seed of weights, objects and attacks.', low=0, high=2**31 - 1)
 
 
-ZOOMED_SHARE = 0.5
-"""Images of which a window is enlarged."""
 CLEAN_SHARE = 0.1
 """Images without any pasted object, so that normal edges stay normal."""
 POSITIVE_WEIGHT = 2.0
@@ -137,29 +127,9 @@ def draw(
     if rng.random() >= CLEAN_SHARE:
         donor = frames[int(rng.integers(len(frames)))][0]
         image, mask = paste_objects(rng, image, donor, config.max_objects, negatives)
-    if config.zoom > 1 and rng.random() < ZOOMED_SHARE:
-        image, mask, truth = _zoomed(rng, image, mask, truth, config.zoom)
     if rng.random() < 0.5:
         image = _camera_variation(rng, image)
     return image, mask, truth
-
-
-def _zoomed(
-    rng: np.random.Generator, image: UInt8Array, mask: UInt8Array, truth: UInt8Array, most: float
-) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
-    """Enlarge a random window to the image's size, with all that is pasted in it."""
-    rows, columns = mask.shape
-    scale = rng.uniform(1, most)
-    height, width = round(rows / scale), round(columns / scale)
-    top = int(rng.integers(0, rows - height + 1))
-    left = int(rng.integers(0, columns - width + 1))
-    window = slice(top, top + height), slice(left, left + width)
-    enlarged = cv2.resize(image[window], (columns, rows), interpolation=cv2.INTER_LINEAR)
-    labels = [
-        cv2.resize(plane[window], (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT)
-        for plane in (mask, truth)
-    ]
-    return np.asarray(enlarged, np.uint8), *(np.asarray(plane, np.uint8) for plane in labels)  # type: ignore[return-value]
 
 
 def _camera_variation(rng: np.random.Generator, image: UInt8Array) -> UInt8Array:
