@@ -189,16 +189,15 @@ def image_sequences(
 ) -> dict[str, NormalSequence]:
     """Return sequences that the image channel was not fitted on, likewise.
 
-    Its statistics of a training sequence are those of the fit without it.
+    Its statistics of a training sequence are those of the fit without it. Only `TOO_NORMAL` is of
+    the observer that has seen the sequence: no other normal frame is as normal to it.
     """
     found = dict(unseen)
-    seen_by_others = {name for group in stored_groups(context) for name in group}
     for name, values in read_json(context.output_dir / 'image.json')['left_out'].items():
-        if name not in seen_by_others:
-            found[name] = measured.sequence(_left_out_frames(context, name))
+        seen = measured.sequence(_left_out_frames(context, name)).values
         own = np.array(values)[:: _step(context)]
         statistics = {f'{IMAGE}.{each}': own[:, i] for i, each in enumerate(NAMES)}
-        found[name] = NormalSequence({**found[name].values, **statistics})
+        found[name] = NormalSequence({**seen, **statistics})
     return found
 
 
