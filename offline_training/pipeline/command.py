@@ -15,8 +15,11 @@ from offline_training.learning.store import write_text
 from offline_training.pipeline.config import Config
 from offline_training.pipeline.config_file import load_config
 from offline_training.pipeline.context import Context, choose_device
+from offline_training.pipeline.normal_sequences import normal_material
 from offline_training.pipeline.refusals import refuse, refuse_stages
 from offline_training.pipeline.running import STAGES, run_stages
+from ros2_ood_monitor.bundle.manifest import LEAST_SEQUENCES
+from ros2_ood_monitor.calibration.certifying import certifying_sentence
 
 
 def train(argv: Sequence[str] | None, description: str) -> None:
@@ -48,7 +51,16 @@ def train(argv: Sequence[str] | None, description: str) -> None:
         refuse(context, stages, options.resume)
         if ranks.rank() == 0:
             write_text(output / 'config.yaml', commented_yaml(config))
+            if 'calibrate' in stages:
+                context.console.print(f'[bold]{_what_it_can_certify(context)}')
         run_stages(context, stages, options.resume)
+
+
+def _what_it_can_certify(context: Context) -> str:
+    """Say it before hours of training, not after them."""
+    sequences, hours = normal_material(context)
+    told = certifying_sentence(sequences, hours, context.config.calibration.budget_per_hour)
+    return told if sequences >= LEAST_SEQUENCES else f'UNCERTIFIED: {told}'
 
 
 def _arguments(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -199,6 +201,22 @@ def image_sequences(
         statistics = {f'{IMAGE}.{each}': own[:, i] for i, each in enumerate(NAMES)}
         found[name] = NormalSequence({**seen, **statistics})
     return found
+
+
+def normal_material(context: Context) -> tuple[int, float]:
+    """Return how many normal sequences a run will calibrate on, and their hours together.
+
+    Known before anything is trained, from the names of the frames.
+    """
+    config = context.config.calibration
+    if context.config.data.dataset == 'synthetic':
+        return config.clips, config.clips * config.block_seconds / 3600
+    data = context.val_data
+    frames = Counter(data.sequence(index) for index in range(len(data)))
+    if config.left_out_fits:
+        for name, count in long_sequences(sequence_names(context)).items():
+            frames[name] = math.ceil(count / _step(context))
+    return len(frames), sum(frames.values()) / config.frame_rate / 3600
 
 
 def _left_out_frames(context: Context, name: str) -> Sequence[UInt8Array]:

@@ -21,6 +21,7 @@ from offline_training.pipeline.normal_sequences import (
     TOO_NORMAL,
     Measured,
     image_sequences,
+    normal_material,
     normal_sequences,
     unseen_sequences,
 )
@@ -108,6 +109,7 @@ def test_sequences_are_measured_by_the_fit_without_them(context: Context) -> Non
         assert channel['certificate']['sequences'] == 2
         assert channel['certificate']['certified_per_hour'] is None
     assert len(calibration['object']['frame_score']['reference']) == 25
+    assert normal_material(context) == (2, pytest.approx(25 / 15 / 3600))
 
 
 def test_no_fit_sees_what_it_leaves_out(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

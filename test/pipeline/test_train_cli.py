@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from offline_training.pipeline.running import STAGES
 from offline_training.pipeline.stages import backbone
 from offline_training.segmentation import trainer
 
+ROOT = Path(__file__).parents[2]
 # Six 64x64 scenes, one phase, a handful of steps.
 TINY = [
     '--input.width', '64', '--input.height', '64',
@@ -237,3 +239,39 @@ def test_a_missing_package_is_named_with_its_extra(module):
         f"error: the Python package '{module}' is missing; type: pip install '.[training]' in the "
         'repository\n'
     )
+
+
+@pytest.mark.parametrize(
+    'command', ['evaluate', 'compare', 'attack_autoencoder', 'residual_flow_protocol']
+)
+@pytest.mark.parametrize('module', ['torch', 'sklearn'])
+def test_every_command_names_a_missing_package(command, module, tmp_path):
+    (tmp_path / 'sitecustomize.py').write_text(f'import sys; sys.modules[{module!r}] = None\n')
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    ended = subprocess.run(
+        [sys.executable, '-m', f'offline_training.{command}', '--help'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': path},
+    )
+    assert ended.stderr == (
+        f"error: the Python package '{module}' is missing; type: pip install '.[training]' in the "
+        'repository\n'
+    )
+    assert ended.returncode == 2
+
+
+def test_what_can_be_certified_is_said_before_anything_is_trained(tmp_path, stages, capsys):
+    assert ran_again(stages[0], tmp_path, '--calibration.clips', '3') == list(STAGES)
+    told = ' '.join(capsys.readouterr().err.split())
+    before, _, _ = told.partition('backbone')
+    assert 'UNCERTIFIED: 3 normal sequences of' in before
+    assert '2 more sequences and' in before
+    words = ['--calibration.clips', '9', '--calibration.block_seconds', '600']
+    ran_again(stages[0], tmp_path, *words)
+    told = ' '.join(capsys.readouterr().err.split())
+    assert '9 normal sequences of 1.5 h together can certify the asked 1 false alarms' in told
+    assert 'UNCERTIFIED' not in told
+    # Where nothing is calibrated, nothing is said.
+    assert ran_again(stages[0], tmp_path, '--stages', 'flow', '--flow.epochs', '7') == ['flow']
+    assert 'certif' not in capsys.readouterr().err

@@ -35,10 +35,9 @@ from ros2_ood_monitor.bundle.manifest import (
     SecondLook,
     Statistic,
 )
-from ros2_ood_monitor.calibration.certifying import certifying_sentence
 from ros2_ood_monitor.calibration.channels import AlarmBudget, calibrate, shares
 from ros2_ood_monitor.calibration.findings import findings, lowered
-from ros2_ood_monitor.calibration.sequences import NormalSequence, hours
+from ros2_ood_monitor.calibration.sequences import NormalSequence
 
 
 def run(context: Context) -> None:
@@ -56,8 +55,6 @@ def run(context: Context) -> None:
     measured = Measured.of(context)
     normal = normal_sequences(context, measured)
     unseen = unseen_sequences(context, measured, normal)
-    together = hours(list(unseen.values()), config.frame_rate)
-    context.console.print(certifying_sentence(len(unseen), together, config.budget_per_hour))
     own = _uncalibrated(monitor, config.top_fraction, config.min_area)
     image_channel = {IMAGE: own.pop(IMAGE)}
     added = {name: each.channel for name, each in measured.added.items()}
