@@ -17,6 +17,7 @@ SUMMARIES = {
     'train': 'train a monitor on your own images and export its bundle',
     'evaluate': 'measure a network or a bundle on labelled images',
     'compare': 'compare all detectors on all sets, in a table and a report',
+    'cutouts': 'make a folder of real things, for the observer to learn from',
     'attack-autoencoder': 'train and apply an autoencoder that attacks a network',
     'residual-flow-protocol': 'tell image sets apart, as Deep Residual Flow does',
 }

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from offline_training import attack_autoencoder, evaluate, residual_flow_protocol, train
+from offline_training import attack_autoencoder, cutouts, evaluate, residual_flow_protocol, train
 from offline_training.compare import __main__ as compare
 
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     'attack_autoencoder apply': attack_autoencoder.main,
     'attack_autoencoder report': attack_autoencoder.main,
     'compare': compare.main,
+    'cutouts': cutouts.main,
     'residual_flow_protocol': residual_flow_protocol.main,
 }
 

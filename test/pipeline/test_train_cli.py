@@ -242,7 +242,8 @@ def test_a_missing_package_is_named_with_its_extra(module):
 
 
 @pytest.mark.parametrize(
-    'command', ['evaluate', 'compare', 'attack_autoencoder', 'residual_flow_protocol']
+    'command',
+    ['evaluate', 'compare', 'cutouts', 'attack_autoencoder', 'residual_flow_protocol'],
 )
 @pytest.mark.parametrize('module', ['torch', 'sklearn'])
 def test_every_command_names_a_missing_package(command, module, tmp_path):
