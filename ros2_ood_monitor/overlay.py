@@ -19,6 +19,11 @@ TINT = 0.35
 HEAT = 0.6
 """Share of the heat colour in a pixel that is certainly unknown; the object stays visible."""
 
+LEAST_WIDTH = 640
+MOST_ENLARGED = 4
+MOST_LINES = 3
+"""Of the banner, for the causes."""
+
 FAINTEST = 0.1
 """Anomaly probabilities below this are not drawn."""
 
@@ -34,17 +39,22 @@ def draw(
 ) -> UInt8Array:
     """Return a copy of `image` (uint8 RGB (H, W, 3)) with everything known about it drawn in.
 
+    One narrower than 640 pixels is enlarged by a whole number up to 4, or nobody could read it.
     Class tint, anomaly heat from yellow (doubtful) to magenta (certain), region boxes with their
     peak probability, and a banner with state, causes and a bar that is full at the alarm
     threshold. `palette` is the RGB of every class; a label without one gets no tint.
     """
+    times = min(MOST_ENLARGED, math.ceil(LEAST_WIDTH / image.shape[1]))
+    if times > 1:
+        size = (times * image.shape[1], times * image.shape[0])
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     # Layers are coloured at network size and stretched: much cheaper than the other way round.
     colors, share = _class_layer(detection.labels, palette)
     overlay = _blended(image, colors, share, cv2.INTER_NEAREST)
     overlay = _blended(overlay, *_heat_layer(detection.anomaly_map), cv2.INTER_LINEAR)
     scale = max(0.5, min(image.shape[1] / 640, image.shape[0] / 480))
     for region in detection.regions:
-        _box(overlay, region, scale)
+        _box(overlay, region, times, scale)
     _banner(overlay, alert, scale)
     return overlay
 
@@ -79,9 +89,12 @@ def _blended(
     return np.asarray(cv2.blendLinear(overlay, layer, 1 - share, share), np.uint8)
 
 
-def _box(overlay: UInt8Array, region: Region, scale: float) -> None:
-    corner = (round(region.x), round(region.y))
-    opposite = (round(region.x + region.width), round(region.y + region.height))
+def _box(overlay: UInt8Array, region: Region, times: int, scale: float) -> None:
+    corner = (round(times * region.x), round(times * region.y))
+    opposite = (
+        round(times * (region.x + region.width)),
+        round(times * (region.y + region.height)),
+    )
     thickness = max(1, round(2 * scale))
     cv2.rectangle(overlay, corner, opposite, _BLACK, thickness + 2)
     cv2.rectangle(overlay, corner, opposite, _WHITE, thickness)
@@ -97,19 +110,35 @@ def _box(overlay: UInt8Array, region: Region, scale: float) -> None:
 
 def _banner(overlay: UInt8Array, alert: Alert, scale: float) -> None:
     width = overlay.shape[1]
-    height = min(overlay.shape[0], round(30 * scale))
-    bar = max(2, round(4 * scale))
+    thickness, margin, bar = max(1, round(scale)), round(8 * scale), max(2, round(4 * scale))
+    name_size, size = 0.62 * scale, 0.45 * scale
+    beside = 2 * margin + _width(alert.state.name, name_size, thickness + 1)
+    lines = _lines(alert.message, width - beside - margin, size, thickness)
+    step = round(18 * scale)
+    height = min(overlay.shape[0], round(30 * scale) + step * (len(lines) - 1))
     overlay[:height] = COLORS[alert.state]
-    thickness = max(1, round(scale))
-    base_y = height - bar - round(7 * scale)
-    margin = round(8 * scale)
-    text_end = _write(overlay, alert.state.name, (margin, base_y), 0.62 * scale, thickness + 1)
-    words = _fitting(alert.message, width - text_end - 2 * margin, 0.45 * scale, thickness)
-    _write(overlay, words, (text_end + margin, base_y), 0.45 * scale, thickness)
+    base_y = round(30 * scale) - bar - round(7 * scale)
+    _write(overlay, alert.state.name, (margin, base_y), name_size, thickness + 1)
+    for number, line in enumerate(lines):
+        _write(overlay, line, (beside, base_y + number * step), size, thickness)
     fullness = alert.evidence / alert.threshold if alert.threshold > 0 else 0.0
     filled = round(width * min(1.0, fullness)) if math.isfinite(fullness) else 0
     overlay[height - bar : height] = (35, 35, 35)
     overlay[height - bar : height, :filled] = _WHITE
+
+
+def _lines(text: str, width: int, size: float, thickness: int) -> list[str]:
+    """Break a sentence between words into lines that fit, the last one cut if it must be."""
+    # The font has no other letters.
+    words = text.encode('ascii', 'replace').decode().split()
+    lines = ['']
+    for word in words:
+        longer = f'{lines[-1]} {word}'.strip()
+        if _width(longer, size, thickness) <= width or len(lines) == MOST_LINES:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [_fitting(line, width, size, thickness) for line in lines]
 
 
 def _write(
@@ -124,8 +153,7 @@ def _width(text: str, size: float, thickness: int) -> int:
 
 
 def _fitting(text: str, width: int, size: float, thickness: int) -> str:
-    # The font has no other letters; a cut sentence is better than one that leaves the image.
-    text = text.encode('ascii', 'replace').decode()
+    # A cut sentence is better than one that leaves the image.
     if _width(text, size, thickness) <= width:
         return text
     while text and _width(text + '...', size, thickness) > width:

@@ -14,9 +14,11 @@ NAME = 'demo'
 SUMMARY = 'train a small monitor, then watch it catch anomalies and camera faults'
 DESCRIPTION = (
     'Trains a monitor on synthetic road scenes (once; minutes), then starts a camera process '
-    'and a monitor process that talk over DDS on this machine. Unknown objects come into view '
-    'at known times, the camera freezes once and dies once. At the end one table says when '
-    'each alert came. Exit code 1 if one was missed or late, or an alarm was false.'
+    'and a monitor process that talk over DDS on this machine. Unknown objects stand on the road '
+    'at known times, the camera freezes once and dies once, it gets foggy, and the camera is '
+    'carried into another world. At the end one table says when each alert came. Exit code 1 '
+    'if one was missed, late (0.5 s, for whole views 2 s) or for another reason, or if an alarm '
+    'was false.'
 )
 EXAMPLES = """\
 examples:

@@ -61,11 +61,11 @@ class AlertListener:
 
     def _alert(self, message: DiagnosticArray, steady_s: float) -> None:
         (alert,) = alerts_from_message(message)
-        self.causes = frozenset(cause.code for cause in alert.causes)
-        if alert.state is not self._state:
-            self._state = alert.state
-            self.transitions.put(Transition(steady_s, alert.state, alert.message))
-            if alert.state is State.ALERT:
+        before = self._state, self.causes
+        self._state, self.causes = alert.state, frozenset(cause.code for cause in alert.causes)
+        if before != (self._state, self.causes):
+            self.transitions.put(Transition(steady_s, alert.state, self.causes, alert.message))
+            if alert.state is State.ALERT and self.causes - before[1]:
                 self._alerts += 1
                 self._wanted = f'alert_{self._alerts}.jpg'
 

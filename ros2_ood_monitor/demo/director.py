@@ -12,7 +12,7 @@ from rich.progress import track
 
 from ros2_ood_monitor.bundle.store import replace_file
 from ros2_ood_monitor.demo.alert_listener import AlertListener
-from ros2_ood_monitor.demo.outcome import Outcome, Transition, compare
+from ros2_ood_monitor.demo.outcome import Outcome, Transition, compare, is_answer
 from ros2_ood_monitor.demo.processes import Camera, DemoError, Process
 from ros2_ood_monitor.demo.render import render
 from ros2_ood_monitor.demo.report import announce_change, announce_event
@@ -27,9 +27,6 @@ LEAD_S = 3.0
 
 RESTART_S = 2.0
 """How long before the end of a death the camera is started again: it needs time to load."""
-
-LIMIT_S = 0.5
-"""Largest delay from an event to its alert."""
 
 
 MONITOR_CONFIG = """\
@@ -142,12 +139,15 @@ class Performance:
                 self._announce_events()
                 continue
             self._announce_events()
+            before = self._transitions[-1].state if self._transitions else None
             self._transitions.append(change)
-            announce_change(self._console, change, self._injected(), self._start_s)
+            known = self._injected()
+            if change.state is not before or any(is_answer(change, one) for one in known):
+                announce_change(self._console, change, known, self._start_s)
 
     def outcome(self) -> Outcome:
         """Compare what was injected until now with the alerts."""
-        return compare(self._injected(), self._transitions, LIMIT_S)
+        return compare(self._injected(), self._transitions)
 
     def _injected(self) -> list[Injected]:
         return injected(self._schedule, self._camera.sent, self._killed)

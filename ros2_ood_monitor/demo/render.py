@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ros2_ood_monitor.demo.schedule import EventKind, Schedule
-from ros2_ood_monitor.scenes import AnomalyEvent, SceneGenerator
+from ros2_ood_monitor.scenes import AnomalyEvent, SceneGenerator, ViewEvent
 
 CLIP = 0
-COVER = 0.08
-"""Share of the image an anomaly covers when it drops onto the road, some ten metres ahead."""
+COVER = 0.03
+"""Share of the image an anomaly covers when it appears on the road, some ten metres ahead."""
 
 
 def render(schedule: Schedule, path: Path) -> Iterator[int]:
@@ -22,10 +22,15 @@ def render(schedule: Schedule, path: Path) -> Iterator[int]:
         for event in schedule.events
         if event.kind is EventKind.ANOMALY
     ]
+    views = [
+        ViewEvent(event.start_s, event.duration_s, str(event.subject))
+        for event in schedule.events
+        if event.kind is EventKind.VIEW
+    ]
     shape = (schedule.frames, schedule.height, schedule.width, 3)
     images = np.lib.format.open_memmap(path, mode='w+', dtype=np.uint8, shape=shape)
     generator = SceneGenerator(schedule.seed, schedule.width, schedule.height)
-    clip = generator.clip(CLIP, schedule.frames, schedule.fps, anomalies=events)
+    clip = generator.clip(CLIP, schedule.frames, schedule.fps, events, views)
     for index, frame in enumerate(clip):
         images[index] = frame.image
         yield index + 1

@@ -49,7 +49,7 @@ def summarize(console: Console, outcome: Outcome, origin_s: float) -> None:
         one, delay = answer.injected, answer.delay_s
         cells = ['[bold red]MISSED[/]', '-', '-']
         if answer.alert is not None and delay is not None:
-            late = delay > outcome.limit_s
+            late = not answer.in_time
             cells = [
                 f'[{STYLES[answer.alert.state]}]{answer.alert.state.name}[/]',
                 f'[{"bold red" if late else "green"}]{delay * 1e3:.0f} ms[/]',

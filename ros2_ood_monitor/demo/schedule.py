@@ -15,6 +15,7 @@ class EventKind(Enum):
     """What goes wrong in front of, or inside, the camera."""
 
     ANOMALY = 'anomaly'
+    VIEW = 'view'
     FREEZE = 'freeze'
     DEATH = 'death'
 
@@ -23,7 +24,7 @@ class EventKind(Enum):
 class Event:
     """Something injected, in seconds after the camera's first image.
 
-    `what` is for the table; `subject` names the anomaly for the scene generator.
+    `what` is for the table; `subject` names the anomaly or view for the scene generator.
     """
 
     kind: EventKind
@@ -109,13 +110,15 @@ DEMO = Schedule(
     width=256,
     height=192,
     fps=15.0,
-    duration_s=54.0,
+    duration_s=70.0,
     events=(
-        Event(EventKind.ANOMALY, 'a spiral on the road', 8.0, 3.0, 'spiral'),
+        Event(EventKind.ANOMALY, 'a crate on the road', 8.0, 3.0, 'crate'),
         Event(EventKind.FREEZE, 'the camera freezes', 16.0, 2.0),
-        Event(EventKind.ANOMALY, 'a chequered sheet', 23.0, 3.0, 'checkerboard'),
+        Event(EventKind.ANOMALY, 'a ball of fur', 23.0, 3.0, 'fur'),
         Event(EventKind.DEATH, 'the camera process dies', 31.0, 4.0),
-        Event(EventKind.ANOMALY, 'a disc of rings', 43.0, 3.0, 'rings'),
+        Event(EventKind.ANOMALY, 'a dog', 43.0, 3.0, 'dog'),
+        Event(EventKind.VIEW, 'dense fog', 51.0, 4.0, 'fog'),
+        Event(EventKind.VIEW, 'a warehouse, another world', 61.0, 4.0, 'warehouse'),
     ),
 )
 """What `make demo` shows: quiet before, between and after, so that false alarms have a chance."""

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ros2_ood_monitor.frame import Float32Array, UInt8Array
+from ros2_ood_monitor.scenes.animals import dog
 from ros2_ood_monitor.scenes.classes import VOID
 from ros2_ood_monitor.scenes.scene_frame import AnomalyEvent
 from ros2_ood_monitor.scenes.sprite import Sprite
@@ -17,7 +18,6 @@ from ros2_ood_monitor.scenes.world import Standing
 
 _SIZE = 160
 _NEAREST, _FARTHEST = 6.0, 20.0
-_FALL_S = 0.35
 
 Painting = tuple[Float32Array, UInt8Array]
 """Colours (160, 160, 3) and alpha (160, 160)."""
@@ -205,6 +205,10 @@ def _scribble(rng: np.random.Generator) -> Painting:
     return _mix(rng, np.sin((_X + _Y) * 9) + 0.5), alpha
 
 
+def _dog(rng: np.random.Generator) -> Painting:
+    return dog(rng, _SIZE)
+
+
 _PAINTERS: dict[str, Callable[[np.random.Generator], Painting]] = {
     'star': _star,
     'spiral': _spiral,
@@ -214,6 +218,7 @@ _PAINTERS: dict[str, Callable[[np.random.Generator], Painting]] = {
     'fur': _fur,
     'crate': _crate,
     'ball': _ball,
+    'dog': _dog,
 }
 _VALIDATION_PAINTERS: dict[str, Callable[[np.random.Generator], Painting]] = {
     'donut': _donut,
@@ -225,11 +230,10 @@ KINDS: tuple[str, ...] = tuple(_PAINTERS)
 """What demonstrations and tests use."""
 VALIDATION_KINDS: tuple[str, ...] = tuple(_VALIDATION_PAINTERS)
 """Other shapes, for choosing settings without looking at the ones above."""
-_SPINNING = frozenset({'star', 'spiral', 'ball', 'donut', 'crystal', 'scribble'})
 
 
 class Intruder:
-    """One anomaly on its way: drops onto the road far ahead, comes nearer until it is passed.
+    """One anomaly: stands on the road ahead from one frame to the next, comes nearer.
 
     `aspect` is image width over height; with it the distance is such that the anomaly covers
     what AnomalyEvent promises from its first frame on.
@@ -247,6 +251,9 @@ class Intruder:
                 f'{", ".join(KINDS + VALIDATION_KINDS)}.'
             )
         surface, alpha = painter(rng)
+        # It stands on its lowest pixel.
+        below = _SIZE - 1 - int(np.flatnonzero(alpha.any(axis=1))[-1])
+        surface, alpha = np.roll(surface, below, axis=0), np.roll(alpha, below, axis=0)
         # Covered share = filled * size^2 * (0.9 W / z)^2 / (W H).
         reach = 0.9 * math.sqrt(float(alpha.mean()) / 255 * aspect / event.cover)
         size = max(between(rng, 1.4, 2.4), 9.0 / reach)
@@ -254,8 +261,6 @@ class Intruder:
         self._sprite = Sprite(surface, alpha, size, size, VOID)
         self._event = event
         self._x = between(rng, -1.3, 1.5)
-        self._spin = between(rng, -2.5, 2.5) if kind in _SPINNING else 0.0
-        self._sway = 0.0 if kind in _SPINNING else between(rng, 0.0, 0.12)
 
     def at(self, time: float) -> Standing | None:
         """Return it as it stands at a time, z counted from the camera; None outside its event."""
@@ -264,13 +269,9 @@ class Intruder:
             return None
         share = age / self._event.duration_s
         z = self._far + (min(_NEAREST, self._far - 2) - self._far) * share
-        fallen = max(1 - (age / _FALL_S) ** 2, 0.0)
-        hop = 0.12 * abs(math.sin(3.5 * age))
         return Standing(
             (self._sprite,),
             self._x * (1 - 0.3 * share),
             z,
-            base=self._sprite.height * 0.8 * fallen + hop,
-            shadow=self._sprite.width * 0.9,
-            angle=self._spin * age + self._sway * math.sin(4 * age),
+            shadow=self._sprite.width * 1.1,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ros2_ood_monitor.scenes.classes import VOID
 from ros2_ood_monitor.scenes.ground import VARIANTS as GROUNDS
 from ros2_ood_monitor.scenes.ground import ground
 from ros2_ood_monitor.scenes.painter import paint
-from ros2_ood_monitor.scenes.scene_frame import AnomalyEvent, SceneFrame
+from ros2_ood_monitor.scenes.scene_frame import AnomalyEvent, SceneFrame, ViewEvent
 from ros2_ood_monitor.scenes.texture import between, pick, stream
 from ros2_ood_monitor.scenes.vehicles import VARIANTS as VEHICLES
 from ros2_ood_monitor.scenes.vehicles import vehicle
@@ -22,6 +22,8 @@ from ros2_ood_monitor.scenes.world import Standing, Vehicle, World
 
 _ENCOUNTERS = 0.4
 """Share of stills in which a vehicle is close; in a sequence each one is so for a moment."""
+FOG_M, FOG = 12.0, (203, 206, 208)
+"""Visibility in metres, and colour, of fog; training sees 45 m and more."""
 _CLOSE = (1.0, 9.0)
 """Metres ahead of the camera at which a vehicle is close."""
 
@@ -46,7 +48,12 @@ class SceneGenerator:
         self.seed, self.width, self.height = seed, width, height
 
     def clip(
-        self, index: int, frames: int, fps: float = 15.0, anomalies: Sequence[AnomalyEvent] = ()
+        self,
+        index: int,
+        frames: int,
+        fps: float = 15.0,
+        anomalies: Sequence[AnomalyEvent] = (),
+        views: Sequence[ViewEvent] = (),
     ) -> Iterator[SceneFrame]:
         """Yield the frames of one sequence.
 
@@ -58,10 +65,13 @@ class SceneGenerator:
             frames: How many frames.
             fps: Frames per second.
             anomalies: What enters when.
+            views: When the whole view is another.
         """
         keys = (self.seed, 'clip', index)
         drive = _Drive(*keys)
         atmosphere = Atmosphere(draw_weather(stream(*keys, 'weather')), self.width, self.height)
+        weather = replace(atmosphere.weather, visibility=FOG_M, haze=FOG, headlights=False)
+        fog = Atmosphere(weather, self.width, self.height)
         intruders = []
         if anomalies:
             # Imported here, so that nothing that trains can even load them.
@@ -76,7 +86,13 @@ class SceneGenerator:
             time = number / fps
             present = [found for intruder in intruders if (found := intruder.at(time))]
             noise = stream(*keys, 'frame', number)
-            yield self._frame(drive, atmosphere, drive.pose(time), time, noise, present)
+            pose = drive.pose(time)
+            view = next((each.kind for each in views if each.lasts_at(time)), None)
+            if view == 'warehouse':
+                yield self._elsewhere(pose.z, noise)
+            else:
+                air = fog if view == 'fog' else atmosphere
+                yield self._frame(drive, air, pose, time, noise, present)
 
     def scene(self, index: int) -> SceneFrame:
         """Return one frame unlike all others, without anomalies: for training sets of stills."""
@@ -94,6 +110,14 @@ class SceneGenerator:
             moving.pitch + between(rng, -0.02, 0.02),
         )
         return self._frame(drive, atmosphere, pose, time, rng, [])
+
+    def _elsewhere(self, z: float, rng: np.random.Generator) -> SceneFrame:
+        """Return a frame of a world in which nothing has a label."""
+        from ros2_ood_monitor.scenes.warehouse import warehouse
+
+        labels = np.full((self.height, self.width), VOID, np.uint8)
+        image = warehouse(self.width, self.height, z, rng)
+        return SceneFrame(image, labels, labels == VOID)
 
     def _frame(
         self,

@@ -23,6 +23,9 @@ class SceneFrame:
     anomaly: NDArray[np.bool_]
 
 
+VIEW_KINDS = ('fog', 'warehouse')
+
+
 @dataclass(frozen=True)
 class AnomalyEvent:
     """Something unknown is in view from `start_s` for `duration_s` seconds of a clip.
@@ -49,3 +52,29 @@ class AnomalyEvent:
             )
         if not 0.008 <= self.cover <= 0.1:
             raise ValueError(f'anomaly event with cover {self.cover}: give 0.008 to 0.1.')
+
+
+@dataclass(frozen=True)
+class ViewEvent:
+    """The whole view is another from `start_s` for `duration_s` seconds of a clip.
+
+    `kind` is one of `VIEW_KINDS`: fog denser than in any training scene, or a warehouse.
+
+    Raises:
+        ValueError: A time is negative, the duration is not positive or the kind unknown.
+    """
+
+    start_s: float
+    duration_s: float
+    kind: str
+
+    def __post_init__(self) -> None:
+        if not self.start_s >= 0 or not self.duration_s > 0 or self.kind not in VIEW_KINDS:
+            raise ValueError(
+                f'view event {self.kind!r} at {self.start_s} s for {self.duration_s} s: give a '
+                f'start >= 0, a duration > 0 and one of {", ".join(VIEW_KINDS)}.'
+            )
+
+    def lasts_at(self, time: float) -> bool:
+        """Return whether it lasts at a time of the clip."""
+        return 0 <= time - self.start_s + 1e-9 < self.duration_s

@@ -8,10 +8,10 @@ from support.channels import channel_scores
 
 from ros2_ood_monitor.alert import Alert, Cause, State
 from ros2_ood_monitor.detection import Detection, Region
-from ros2_ood_monitor.overlay import TINT, draw
+from ros2_ood_monitor.overlay import TINT, _lines, draw
 from ros2_ood_monitor.pages.state_styles import COLORS
 
-HEIGHT, WIDTH = 240, 320
+HEIGHT, WIDTH = 480, 640
 PALETTE = [(128, 64, 128), (0, 0, 255)]
 GREY = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
 
@@ -91,6 +91,29 @@ def test_region_boxes_are_in_camera_pixels():
     assert (shown[135:145, 100:170] == 0).any()  # the label below
 
 
+def test_a_small_image_is_enlarged_with_its_boxes():
+    small = np.full((192, 256, 3), 100, np.uint8)
+    region = Region(x=50, y=60, width=40, height=30, area=900, peak=0.87, mean=0.6)
+    shown = draw(small, detection(regions=(region,)), alert(), PALETTE)
+    assert shown.shape == (576, 768, 3)
+    for x, y in ((150, 225), (270, 225), (210, 180), (210, 270)):
+        near = shown[y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3)
+        assert (near == 255).all(1).any(), (x, y)
+
+
+def test_a_long_sentence_takes_more_lines_and_is_not_cut():
+    region = 'an unknown region of 123x456 pixels at (1234, 567)'
+    view = 'the image is unlike those of the calibration, so that unknown objects in it may go '
+    both = f'{view}unseen: evidence 12.3 reached the alarm threshold 4.5; {region}'
+    assert ' '.join(_lines(both, 640 - 100, 0.45, 1)) == both
+    assert _lines(both * 9, 640 - 100, 0.45, 1)[-1].endswith('...')
+    heights = []
+    for text in (region, both):
+        shown = draw(GREY, detection(), alert(State.ALERT, text=text), PALETTE)
+        heights.append(int((shown[:, 2] == COLORS[State.ALERT]).all(1).sum()))
+    assert heights[0] < 30 < 40 < heights[1]
+
+
 @pytest.mark.parametrize('state', list(State))
 def test_the_banner_has_the_colour_and_name_of_the_state(state):
     shown = draw(GREY, detection(), alert(state), PALETTE)
@@ -105,7 +128,7 @@ def test_the_banner_has_the_colour_and_name_of_the_state(state):
 )
 def test_the_bar_is_full_at_the_alarm_threshold(evidence, threshold, part):
     shown = draw(GREY, detection(), alert(evidence=evidence, threshold=threshold), PALETTE)
-    white = (shown[:16] == 255).all(2)
+    white = (shown[:31] == 255).all(2)
     assert white[-4:].mean(1).max() == pytest.approx(part, abs=0.02)
 
 
@@ -118,4 +141,5 @@ def test_any_size_and_text_can_be_drawn(size, text):
         Region(size[1] - 2, size[0] - 2, 50, 50, 900, 1.0, 1.0),
     )
     shown = draw(image, detection(0, 0.7, regions), alert(text=text), PALETTE)
-    assert shown.shape == image.shape
+    times = {1: 4, 7: 4, 300: 3, 1280: 1}[size[1]]
+    assert shown.shape == (times * size[0], times * size[1], 3)

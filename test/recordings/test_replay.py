@@ -117,7 +117,7 @@ def test_an_anomaly_is_alerted_and_everything_is_written(bundle, drive, tmp_path
     assert names[0] == '000000_nominal.png'
     assert names[-1] == 'most_anomalous.png'
     assert sum('alert' in name for name in names) == summary.frames_by_state['ALERT']
-    assert cv2.imread(str(output / 'overlays' / names[-1])).shape == (48, 64, 3)
+    assert cv2.imread(str(output / 'overlays' / names[-1])).shape == (4 * 48, 4 * 64, 3)
 
 
 def test_every_image_has_its_line(bundle, drive, tmp_path):

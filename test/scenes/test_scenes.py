@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ros2_ood_monitor.scenes import AnomalyEvent, SceneFrame, SceneGenerator, classes
+from ros2_ood_monitor.scenes import AnomalyEvent, SceneFrame, SceneGenerator, ViewEvent, classes
 from ros2_ood_monitor.scenes.anomalies import KINDS, VALIDATION_KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -175,6 +175,31 @@ def test_anomaly_is_present_exactly_in_its_event(kind: str, size: tuple[int, int
         np.testing.assert_array_equal(frame.labels == classes.VOID, frame.anomaly)
 
 
+@pytest.mark.parametrize('kind', KINDS + VALIDATION_KINDS)
+def test_anomaly_stands_on_the_ground_below_the_horizon(kind: str) -> None:
+    clip = SceneGenerator(3, 240, 180).clip(1, 20, 10.0, [AnomalyEvent(0.0, 2.0, kind, 0.03)])
+    lowest = []
+    for frame in clip:
+        rows = np.flatnonzero(frame.anomaly.any(axis=1))
+        # A thing 10 m ahead on flat ground ends well below the middle, wherever its top is.
+        assert rows[-1] > 0.52 * 180
+        lowest.append(rows[-1])
+    assert np.all(np.diff(lowest) >= -1), 'no hopping: nearer is lower'
+
+
+def test_fog_hides_what_is_far_and_a_warehouse_everything() -> None:
+    views = [ViewEvent(0.5, 0.5, 'fog'), ViewEvent(1.0, 0.5, 'warehouse')]
+    clip = list(SceneGenerator(3, 240, 180).clip(1, 20, 10.0, views=views))
+    plain = list(SceneGenerator(3, 240, 180).clip(1, 20, 10.0))
+    for number, (frame, usual) in enumerate(zip(clip, plain, strict=True)):
+        same = digest([frame]) == digest([usual])
+        assert same == (not 5 <= number < 15)
+        assert frame.anomaly.all() == (10 <= number < 15)
+    contrast = [frame.image[60:90].std() for frame in (plain[7], clip[7])]
+    assert contrast[1] < 0.5 * contrast[0]
+    np.testing.assert_array_equal(clip[7].labels, plain[7].labels)
+
+
 @pytest.mark.slow
 def test_no_anomaly_hides_behind_traffic() -> None:
     for seed in range(20):
@@ -207,9 +232,11 @@ def test_training_cannot_even_load_anomalies() -> None:
         'data = SyntheticScenes("train", 3, 64, 48)\n'
         'assert all((data[i].labels != 255).all() for i in range(3))\n'
         'list(SceneGenerator(1, 64, 48).clip(0, 3))\n'
-        'print("ros2_ood_monitor.scenes.anomalies" in sys.modules, "torch" in sys.modules)'
+        'names = ("scenes.anomalies", "scenes.animals", "scenes.warehouse")\n'
+        'print(*(f"ros2_ood_monitor.{name}" in sys.modules for name in names), end=" ")\n'
+        'print("torch" in sys.modules)'
     )
-    assert in_new_process(code) == 'False False'
+    assert in_new_process(code) == 'False False False False'
 
 
 def test_kinds_are_disjoint() -> None:
@@ -228,6 +255,8 @@ def test_wrong_arguments_are_refused(generator: SceneGenerator) -> None:
         AnomalyEvent(-1.0, 1.0)
     with pytest.raises(ValueError, match='duration'):
         AnomalyEvent(0.0, float('nan'))
+    with pytest.raises(ValueError, match='one of fog, warehouse'):
+        ViewEvent(0.0, 1.0, 'mars')
 
 
 @pytest.mark.slow
