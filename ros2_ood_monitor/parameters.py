@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ros2_ood_monitor.polygon import read_polygon
+from ros2_ood_monitor.printable import read_name
 
 Value = bool | int | float | str
 
@@ -99,7 +100,13 @@ _TABLE = (
     Parameter(
         'threads', 0, 'Processor threads of the engine; 0 leaves it the choice.', '', 0, 1024
     ),
-    Parameter('camera.name', 'camera', 'Name of the camera in alerts and diagnostics.'),
+    Parameter(
+        'camera.name',
+        'camera',
+        'Name of the camera in alerts, diagnostics and the names of bags: letters, digits, '
+        'spaces, _, - and dots.',
+        read=read_name,
+    ),
     Parameter('camera.image_topic', 'image', 'Topic of the camera images.'),
     Parameter(
         'camera.image_transport',

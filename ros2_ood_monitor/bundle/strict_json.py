@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from ros2_ood_monitor.printable import is_printable
+
 Read = TypeVar('Read')
 
 TINY = 1e-12
@@ -67,6 +69,8 @@ class Section:
         if not isinstance(value, str) or not value or (allowed and value not in allowed):
             wanted = f'one of {", ".join(allowed)}' if allowed else 'a non-empty string'
             raise self._wrong(key, f'must be {wanted}, not {value!r:.40}')
+        if not is_printable(value):
+            raise self._wrong(key, f'must hold printable characters only, not {value!r:.40}')
         return value
 
     def boolean(self, key: str) -> bool:

@@ -9,6 +9,8 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ros2_ood_monitor.printable import PrintableFormatter
+
 if TYPE_CHECKING:
     from ros2_ood_monitor.bus.dds import DdsMiddleware
 
@@ -30,7 +32,9 @@ def join(args: argparse.Namespace, node_name: str) -> DdsMiddleware:
     """Join the DDS domain that the arguments name."""
     from ros2_ood_monitor.bus.dds import DdsMiddleware, loopback_from_environment
 
-    logging.basicConfig(level=logging.INFO, format='%(levelname)s: %(message)s')
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter('%(levelname)s: %(message)s'))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     loopback = loopback_from_environment() and not args.network
     return DdsMiddleware(node_name, args.namespace, args.domain_id, loopback)
 

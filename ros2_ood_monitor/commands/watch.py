@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ros2_ood_monitor.bus.command_line import add_bus_arguments, join, stop_on_signals
+from ros2_ood_monitor.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +41,7 @@ def execute(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from rich.console import Console
+    from rich.markup import escape
 
     from ros2_ood_monitor.messages.topics import ALERT
     from ros2_ood_monitor.node.watcher import watch
@@ -56,7 +58,7 @@ def execute(args: argparse.Namespace) -> int:
                     console.print(f'{clock()}  [bold magenta]SILENCE[/]: treat it as FAULT')
                     continue
                 status.update(
-                    f'{alert.camera}: score {alert.score:.2f}  '
+                    f'{escape(printable(alert.camera, 64))}: score {alert.score:.2f}  '
                     f'evidence {alert.evidence:.1f} of {alert.threshold:.1f}  seq {alert.seq}'
                 )
                 now = (alert.state, *(cause.code for cause in alert.causes))
@@ -80,7 +82,7 @@ def show(console: Console, alert: Alert) -> None:
     from ros2_ood_monitor.pages.state_styles import STYLES
 
     latched = ' (latched)' if alert.latched else ''
+    camera, message = escape(printable(alert.camera, 64)), escape(printable(alert.message))
     console.print(
-        f'{clock()}  {escape(alert.camera)}  [{STYLES[alert.state]}]{alert.state.name:12}[/]'
-        f'{latched} {escape(alert.message)}'
+        f'{clock()}  {camera}  [{STYLES[alert.state]}]{alert.state.name:12}[/]{latched} {message}'
     )

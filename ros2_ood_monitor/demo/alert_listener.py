@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ros2_ood_monitor.alert import State
+from ros2_ood_monitor.bundle.manifest import UNUSUAL_IMAGE
 from ros2_ood_monitor.bundle.store import replace_file
 from ros2_ood_monitor.bus.dds import DdsMiddleware
 from ros2_ood_monitor.demo.outcome import Transition
@@ -65,7 +66,8 @@ class AlertListener:
         self._state, self.causes = alert.state, frozenset(cause.code for cause in alert.causes)
         if before != (self._state, self.causes):
             self.transitions.put(Transition(steady_s, alert.state, self.causes, alert.message))
-            if alert.state is State.ALERT and self.causes - before[1]:
+            named = UNUSUAL_IMAGE in self.causes - before[1]
+            if alert.state is State.ALERT and (named or before[0] is not State.ALERT):
                 self._alerts += 1
                 self._wanted = f'alert_{self._alerts}.jpg'
 

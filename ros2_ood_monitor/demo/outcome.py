@@ -23,7 +23,7 @@ class Expected:
 
 
 EXPECTED = {
-    EventKind.ANOMALY: Expected(State.ALERT, frozenset({'unknown_region', 'unknown_view'}), 0.5),
+    EventKind.ANOMALY: Expected(State.CAUTION, frozenset({'unknown_region', 'unknown_view'}), 0.5),
     EventKind.VIEW: Expected(State.ALERT, frozenset({'unusual_image'}), 2.0),
     EventKind.FREEZE: Expected(State.FAULT, frozenset({'frozen'}), 0.5),
     EventKind.DEATH: Expected(State.FAULT, frozenset({'stale'}), 0.5),

@@ -11,8 +11,8 @@ from ros2_ood_monitor.demo.schedule import EventKind, Schedule
 from ros2_ood_monitor.scenes import AnomalyEvent, SceneGenerator, ViewEvent
 
 CLIP = 0
-COVER = 0.03
-"""Share of the image an anomaly covers when it appears on the road, some ten metres ahead."""
+COVER = 0.08
+"""Share of the image an anomaly covers when it appears on the road, six metres ahead."""
 
 
 def render(schedule: Schedule, path: Path) -> Iterator[int]:

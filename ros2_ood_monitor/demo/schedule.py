@@ -112,11 +112,11 @@ DEMO = Schedule(
     fps=15.0,
     duration_s=70.0,
     events=(
-        Event(EventKind.ANOMALY, 'a crate on the road', 8.0, 3.0, 'crate'),
+        Event(EventKind.ANOMALY, 'a painted crate on the road', 8.0, 3.0, 'crate'),
         Event(EventKind.FREEZE, 'the camera freezes', 16.0, 2.0),
         Event(EventKind.ANOMALY, 'a ball of fur', 23.0, 3.0, 'fur'),
         Event(EventKind.DEATH, 'the camera process dies', 31.0, 4.0),
-        Event(EventKind.ANOMALY, 'a dog', 43.0, 3.0, 'dog'),
+        Event(EventKind.ANOMALY, 'a striped toy dog', 43.0, 3.0, 'dog'),
         Event(EventKind.VIEW, 'dense fog', 51.0, 4.0, 'fog'),
         Event(EventKind.VIEW, 'a warehouse, another world', 61.0, 4.0, 'warehouse'),
     ),

@@ -30,10 +30,13 @@ from ros2_ood_monitor.messages.types import (
     Pose2D,
     VisionClass,
 )
+from ros2_ood_monitor.printable import printable
 from ros2_ood_monitor.supervision.statistics import PERCENTILES, Statistics
 
 NODE = 'ood_monitor'
 _OK, _WARN, _ERROR = 0, 1, 2
+LONGEST_VALUE = 100_000
+"""Characters of a value: `causes` is JSON that must stay whole."""
 
 
 class AlertFormatError(ValueError):
@@ -118,7 +121,7 @@ def alert_message(alert: Alert, now: Stamp) -> DiagnosticArray:
     """
     source = alert.source or Header()
     causes = [
-        [cause.state.name, cause.code, cause.text]
+        [cause.state.name, cause.code, printable(cause.text)]
         for cause in sorted(alert.causes, key=lambda cause: -cause.state)
     ]
     values = {
@@ -136,6 +139,16 @@ def alert_message(alert: Alert, now: Stamp) -> DiagnosticArray:
         'calibration': CALIBRATIONS[alert.certified],
     }
     return DiagnosticArray(Header(now), (_status(alert, 'alert', values),))
+
+
+def fallback_messages(seq: int, now: Stamp) -> Iterator[tuple[topics.Topic, object]]:
+    """Yield what is said where the alert itself cannot be put into a message: FAULT.
+
+    Nothing in it comes from outside.
+    """
+    cause = Cause(State.FAULT, 'unpublishable', 'the alert could not be put into a message')
+    alert = Alert('', State.FAULT, (cause,), math.nan, 0.0, math.nan, seq, math.inf)
+    yield from alert_messages(alert, now)
 
 
 def alerts_from_message(message: DiagnosticArray) -> list[Alert]:
@@ -171,10 +184,10 @@ def _status(alert: Alert, task: str, values: Mapping[str, str]) -> DiagnosticSta
     level = _ERROR if alert.state.unsafe else _WARN if alert.state > State.NOMINAL else _OK
     return DiagnosticStatus(
         level,
-        f'{NODE}: {alert.camera} {task}',
-        alert.message,
-        alert.camera,
-        tuple(KeyValue(key, value) for key, value in values.items()),
+        printable(f'{NODE}: {alert.camera} {task}'),
+        printable(alert.message),
+        printable(alert.camera),
+        tuple(KeyValue(key, printable(value, LONGEST_VALUE)) for key, value in values.items()),
     )
 
 
@@ -210,7 +223,7 @@ def _read_alert(status: DiagnosticStatus) -> Alert:
             # Absent in alerts of 0.1.
             certified=_CERTIFIED[values.get('calibration', '')],
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise AlertFormatError(
             f'{status.name!r} is not an alert: {type(error).__name__} {error}; '
             'check who else publishes on the alert topic'

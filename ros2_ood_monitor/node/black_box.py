@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -109,7 +110,8 @@ class BlackBox:
     def _write_bag(self, camera: str) -> None:
         self._delete_oldest(self._quota_bytes - self._ring_bytes)
         stamp = time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())
-        path = self._directory / f'{camera}_{stamp}_{time.monotonic_ns() % 10**6:06d}.mcap'
+        name = re.sub(r'[^\w.-]', '_', camera)
+        path = self._directory / f'{name}_{stamp}_{time.monotonic_ns() % 10**6:06d}.mcap'
         end = time.monotonic() + self._seconds
         written = 0
         with McapWriter(path) as bag:

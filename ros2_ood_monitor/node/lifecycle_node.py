@@ -34,6 +34,7 @@ from ros2_ood_monitor.node.monitor_node import MonitorNode
 from ros2_ood_monitor.node.ros_parameters import RosParameters
 from ros2_ood_monitor.parameter_file import NODE_NAME
 from ros2_ood_monitor.parameters import ParameterError, default
+from ros2_ood_monitor.printable import PrintableFormatter
 
 Transition = Callable[['OodMonitorNode', LifecycleState], Any]
 
@@ -205,6 +206,7 @@ class _RosLogHandler(logging.Handler):
 
     def __init__(self, logger: Any) -> None:
         super().__init__()
+        self.setFormatter(PrintableFormatter())
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from ros2_ood_monitor.messages import topics
 from ros2_ood_monitor.messages.conversions import (
     alert_messages,
     diagnostics_message,
+    fallback_messages,
     label_info_message,
     result_messages,
 )
@@ -173,17 +174,24 @@ class MonitorNode:
     def _publish(self, output: MonitorOutput) -> None:
         if output.frame is None or output.detection is None:
             self._alert = output.alert
-            messages = alert_messages(output.alert, self._now())
+            try:
+                self._send(alert_messages(output.alert, self._now()))
+            except Exception:
+                # Silence would be no better; the heartbeat logs why.
+                self._send(fallback_messages(output.alert.seq, self._now()))
+                raise
         else:
-            messages = result_messages(output.frame.header, output.detection)
-        for topic, message in messages:
-            self._middleware.publish(topic, message)
-            if self._black_box is not None and topic in _IN_BLACK_BOX:
-                self._black_box.record(topic, message, self._stamp_clock.now_ns())
+            self._send(result_messages(output.frame.header, output.detection))
         if output.frame is not None:
             self._overlays.post(output, self._stamp_clock.now_ns())
         elif self._black_box is not None:
             self._black_box.watch(output.alert)
+
+    def _send(self, messages: Iterable[tuple[topics.Topic, object]]) -> None:
+        for topic, message in messages:
+            self._middleware.publish(topic, message)
+            if self._black_box is not None and topic in _IN_BLACK_BOX:
+                self._black_box.record(topic, message, self._stamp_clock.now_ns())
 
     def _publish_diagnostics(self) -> None:
         while not self._stopping.wait(DIAGNOSTICS_PERIOD_S):

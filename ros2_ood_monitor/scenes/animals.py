@@ -6,13 +6,16 @@ import cv2
 import numpy as np
 
 from ros2_ood_monitor.frame import Float32Array, UInt8Array
-from ros2_ood_monitor.scenes.texture import between, fractal, pick
-
-_COATS = ((150, 104, 66), (196, 160, 112), (92, 80, 74), (222, 214, 200))
+from ros2_ood_monitor.scenes.texture import between, fractal
 
 
-def dog(rng: np.random.Generator, size: int) -> tuple[Float32Array, UInt8Array]:
-    """Return colours (size, size, 3) and alpha (size, size) of a dog that faces left or right."""
+def dog(
+    rng: np.random.Generator, size: int, coats: tuple[Float32Array, Float32Array]
+) -> tuple[Float32Array, UInt8Array]:
+    """Return colours (size, size, 3) and alpha (size, size) of a striped toy dog.
+
+    It faces left or right; `coats` are the RGB (3,) of its stripes.
+    """
     alpha: UInt8Array = np.zeros((size, size), np.uint8)
 
     def place(x: float, y: float) -> tuple[int, int]:
@@ -22,8 +25,8 @@ def dog(rng: np.random.Generator, size: int) -> tuple[Float32Array, UInt8Array]:
         path = np.array([place(*point) for point in points], np.int32)
         cv2.polylines(alpha, [path], False, 255, max(1, round(width * size)), cv2.LINE_AA)
 
-    for x, bend in ((0.3, 0.02), (0.4, -0.02), (0.72, 0.05), (0.82, 0.02)):
-        limb([(x, 0.6), (x + bend, 0.78), (x, 0.955)], 0.07)
+    for x, knee in ((0.3, 0.02), (0.4, -0.02), (0.72, 0.05), (0.82, 0.02)):
+        limb([(x, 0.6), (x + knee, 0.78), (x, 0.955)], 0.07)
         limb([(x, 0.96), (x - 0.03, 0.96)], 0.06)
     cv2.ellipse(alpha, place(0.55, 0.54), place(0.33, 0.15), 0, 0, 360, 255, -1, cv2.LINE_AA)
     cv2.ellipse(alpha, place(0.36, 0.5), place(0.15, 0.18), 0, 0, 360, 255, -1, cv2.LINE_AA)
@@ -34,11 +37,10 @@ def dog(rng: np.random.Generator, size: int) -> tuple[Float32Array, UInt8Array]:
     limb([(0.86, 0.48), (0.94, 0.38), (0.95, 0.26)], 0.05)
 
     rows, columns = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j].astype(np.float32)
-    patches = fractal(rng, size, size, max(4, size // 3), 3)
+    bend = fractal(rng, size, size, max(4, size // 3), 3)
+    stripes = np.sin(columns * between(rng, 55, 75) + 9 * bend + 6 * rows) > 0
     hair = cv2.blur(rng.random((size, size), np.float32), (max(1, size // 20), 1))
-    coat = np.array(_COATS[pick(rng, len(_COATS))], np.float32)
-    other = coat * np.float32(between(rng, 0.45, 0.7))
-    color = np.where((patches > between(rng, 0.5, 0.6))[..., None], other, coat)
+    color = np.where(stripes[..., None], coats[0], coats[1])
     # Lit from above; the belly and the insides of the legs lie in shadow.
     light = 1.12 - 0.55 * np.clip((rows - 0.35) / 0.4, 0, 1) + 1.6 * (hair - 0.5)
     eye = np.hypot(columns - 0.14, rows - 0.23) < 0.018

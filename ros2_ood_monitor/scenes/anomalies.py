@@ -17,7 +17,8 @@ from ros2_ood_monitor.scenes.texture import Color, between, fractal, pick
 from ros2_ood_monitor.scenes.world import Standing
 
 _SIZE = 160
-_NEAREST, _FARTHEST = 6.0, 20.0
+_PASSED, _NEAREST, _FARTHEST = 4.0, 6.0, 20.0
+"""Metres: where it is at the end of its event, and between which it appears."""
 
 Painting = tuple[Float32Array, UInt8Array]
 """Colours (160, 160, 3) and alpha (160, 160)."""
@@ -145,8 +146,10 @@ def _crate(rng: np.random.Generator) -> Painting:
     ) & ~frame
     tone = np.where(rim, 0.4, tone)
     alpha: UInt8Array = np.full((_SIZE, _SIZE), 255, np.uint8)
-    color = np.array((206, 146, 78), np.float32) * between(rng, 0.8, 1.15)
-    return color * (tone * lines * 0.85)[..., None].astype(np.float32), alpha
+    # Painted like a toy: the little network of the demo takes bare wood for a wall.
+    first, second = np.array(_LOUD[2], np.float32), np.array(_LOUD[4], np.float32)
+    color = np.where((board % 2 == 0)[..., None], first, second) * between(rng, 0.8, 1.1)
+    return (color * (tone * lines * 0.85)[..., None]).astype(np.float32), alpha
 
 
 def _ball(rng: np.random.Generator) -> Painting:
@@ -206,7 +209,7 @@ def _scribble(rng: np.random.Generator) -> Painting:
 
 
 def _dog(rng: np.random.Generator) -> Painting:
-    return dog(rng, _SIZE)
+    return dog(rng, _SIZE, _two_colors(rng))
 
 
 _PAINTERS: dict[str, Callable[[np.random.Generator], Painting]] = {
@@ -256,7 +259,7 @@ class Intruder:
         surface, alpha = np.roll(surface, below, axis=0), np.roll(alpha, below, axis=0)
         # Covered share = filled * size^2 * (0.9 W / z)^2 / (W H).
         reach = 0.9 * math.sqrt(float(alpha.mean()) / 255 * aspect / event.cover)
-        size = max(between(rng, 1.4, 2.4), 9.0 / reach)
+        size = max(between(rng, 1.4, 2.4), _NEAREST / reach)
         self._far = min(size * reach, _FARTHEST)
         self._sprite = Sprite(surface, alpha, size, size, VOID)
         self._event = event
@@ -268,7 +271,7 @@ class Intruder:
         if not 0 <= age + 1e-9 < self._event.duration_s:
             return None
         share = age / self._event.duration_s
-        z = self._far + (min(_NEAREST, self._far - 2) - self._far) * share
+        z = self._far + (_PASSED - self._far) * share
         return Standing(
             (self._sprite,),
             self._x * (1 - 0.3 * share),

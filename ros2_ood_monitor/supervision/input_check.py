@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ros2_ood_monitor.frame import RawCompressedImage, RawImage, UInt8Array
+from ros2_ood_monitor.printable import is_printable, printable
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.decoding import InputFault, check_image, decode_compressed
 
@@ -51,7 +52,8 @@ class InputCheck:
         image = decode_compressed(raw) if isinstance(raw, RawCompressedImage) else check_image(raw)
         frozen_fault = self._frozen_fault(image, received_ns)
         fault = (
-            stamp_fault
+            _text_fault(raw)
+            or stamp_fault
             or self._size_fault(image)
             or self._exposure_fault(image)
             or (_grey_fault(image) if expects_color and self.config.check_color else None)
@@ -128,6 +130,19 @@ class InputCheck:
         return InputFault(
             'frozen', f'the camera is frozen: the same image for the last {seconds:.1f} s'
         )
+
+
+def _text_fault(raw: RawImage | RawCompressedImage) -> InputFault | None:
+    """Find text that would not survive as a C string, or acts where it is shown."""
+    kind = 'format' if isinstance(raw, RawCompressedImage) else 'encoding'
+    for what, text in (('frame_id', raw.header.frame_id), (kind, getattr(raw, kind))):
+        if not is_printable(text):
+            return InputFault(
+                'odd_text',
+                f"the image's {what} holds characters that are not printable: "
+                f'{printable(text, 60)}; correct the camera driver',
+            )
+    return None
 
 
 def _grey_fault(image: UInt8Array) -> InputFault | None:

@@ -212,6 +212,20 @@ def test_heartbeats_come_without_bundle_and_camera(bus, start):
     assert all(alert.state.unsafe for alert in bus.alerts())
 
 
+def test_an_alert_that_cannot_be_sent_is_replaced_by_a_fault(bus, start, monkeypatch):
+    def refuse(*_):
+        raise UnicodeEncodeError('utf-8', '\ud800', 0, 1, 'surrogates not allowed')
+
+    start()
+    bus.wait(lambda: len(bus.alerts()) >= 2)
+    monkeypatch.setattr('ros2_ood_monitor.node.monitor_node.alert_messages', refuse)
+    before = len(bus.alerts())
+    bus.wait(lambda: len(bus.alerts()) >= before + 4)
+    for alert in bus.alerts()[before + 1 :]:
+        assert (alert.state, alert.causes[0].code) == (State.FAULT, 'unpublishable')
+    assert bus.messages(topics.UNSAFE)[-1] == Bool(True)
+
+
 def test_activation_needs_a_bundle(start):
     with pytest.raises(NodeError, match='load a model bundle'):
         start().activate()
