@@ -21,6 +21,8 @@ EXTRAS = {
     # Builds engines on any x86-64 Linux machine, with or without a GPU.
     'tensorrt-rtx': ['tensorrt-rtx>=1.0; platform_system == "Linux"'],
     'dds': ['cyclonedds>=0.10.5'],
+    # Tells of damage in a JPEG, which OpenCV hides, and decodes faster.
+    'jpeg': ['simplejpeg>=1.7'],
     # rclpy and Fast DDS without a ROS installation. There are no wheels of launch, ros2cli,
     # vision_msgs and cv_bridge, and none for other machines. Not for a sourced ROS 2.
     'ros': [

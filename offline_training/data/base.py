@@ -12,6 +12,7 @@ import numpy as np
 
 from ros2_ood_monitor.detection import UNLABELED
 from ros2_ood_monitor.frame import UInt8Array
+from ros2_ood_monitor.supervision.decoding import InputFault, decode_image
 
 Split = Literal['train', 'val', 'test']
 
@@ -227,11 +228,12 @@ def read_image(path: Path, turn_upright: bool = True) -> UInt8Array:
 
     With `turn_upright` the orientation stored in the file (EXIF) is applied.
     """
-    flags = cv2.IMREAD_COLOR | (0 if turn_upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    decoded = cv2.imread(str(path), flags)
-    if decoded is None:
-        raise DataError(f'{path} cannot be read as an image: replace the file.')
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    try:
+        return decode_image(np.fromfile(path, np.uint8), turn_upright=turn_upright)
+    except (OSError, InputFault) as error:
+        raise DataError(
+            f'{path} cannot be read as an image: {error}; replace the file.'
+        ) from error
 
 
 def read_labels(path: Path, like: UInt8Array | None = None) -> UInt8Array:

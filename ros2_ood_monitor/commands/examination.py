@@ -236,6 +236,14 @@ def _vision_msgs(ros: bool) -> list[Finding]:
 def _tools() -> list[Finding]:
     return [
         _package('bags', 'mcap', 'mcap', Status.OPTIONAL, 'bags', 'no replay, no black box'),
+        _package(
+            'images',
+            'simplejpeg',
+            'simplejpeg',
+            Status.OPTIONAL,
+            'jpeg',
+            'damage in a JPEG is not noticed',
+        ),
         _package('bags', 'rosbags', 'rosbags', Status.OPTIONAL, 'bags', 'no rosbags-convert'),
         _training(),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EXTRA_OF_MODULE = {
     'cyclonedds': 'dds',
+    'simplejpeg': 'jpeg',
     'mcap': 'bags',
     'rosbags': 'bags',
     'openvino': 'openvino',

@@ -20,6 +20,7 @@ from ros2_ood_monitor.recordings.bags import (
     read_images,
 )
 from ros2_ood_monitor.recordings.file_kinds import advice_on_foreign
+from ros2_ood_monitor.supervision.decoding import InputFault, decode_image
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
 DEFAULT_FPS = 30.0
@@ -98,10 +99,13 @@ def _folder(path: Path, files: list[Path], fps: float) -> Source:
                 encoded = np.frombuffer(file.read_bytes(), np.uint8)
             except OSError as error:
                 raise SourceError(f'cannot read {file}: {error.strerror}') from error
-            bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-            if bgr is None:
-                raise SourceError(f'{file} is not a readable image; replace or remove it')
-            yield _stamped(_rgb(bgr), number, fps)
+            try:
+                image = decode_image(encoded, turn_upright=True)
+            except InputFault as fault:
+                raise SourceError(
+                    f'{file} is not a readable image: {fault}; replace or remove it'
+                ) from fault
+            yield _stamped(image, number, fps)
 
     return Source(str(path), len(files), read)
 

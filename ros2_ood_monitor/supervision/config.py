@@ -27,6 +27,8 @@ class SupervisionConfig:
     black_level: float = default('supervision.black_level')
     white_level: float = default('supervision.white_level')
     min_contrast: float = default('supervision.min_contrast')
+    max_megapixels: float = default('supervision.max_megapixels')
+    max_image_mb: float = default('supervision.max_image_mb')
     check_color: bool = default('supervision.check_color')
     trigger_frames: int = default('supervision.trigger_frames')
     trigger_window: int = default('supervision.trigger_window')

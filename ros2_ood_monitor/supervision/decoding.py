@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from ros2_ood_monitor.frame import RawCompressedImage, RawImage, UInt8Array
+from ros2_ood_monitor.supervision.image_header import image_header, jpeg_end
+
+try:
+    import simplejpeg
+except ImportError:  # without it a JPEG that is closed too early is decoded with grey for the rest
+    simplejpeg = None
 
 
 class InputFault(ValueError):  # noqa: N818 - a fault of the camera, not of this program
@@ -88,29 +95,109 @@ def check_image(raw: RawImage) -> UInt8Array:
     return convert(np.ascontiguousarray(rows).reshape(shape))
 
 
-def decode_compressed(raw: RawCompressedImage) -> UInt8Array:
+@dataclass(frozen=True)
+class ImageLimits:
+    """How large a coded image may be, and claim to be, before anything is decoded."""
+
+    megapixels: float = 34.0
+    """8K, 7680x4320, and a little more."""
+    megabytes: float = 64.0
+    """Of the coded image."""
+
+
+WIRE = frozenset({'jpeg', 'png'})
+"""Formats of compressed images of a camera."""
+FILES = WIRE | {'webp', 'bmp', 'pnm', 'tiff'}
+"""Formats of files with normal driving."""
+_LIMITS = ImageLimits()
+
+
+def decode_compressed(raw: RawCompressedImage, limits: ImageLimits = _LIMITS) -> UInt8Array:
     """Decode a JPEG or PNG image to uint8 RGB (H, W, 3); raises InputFault if it is damaged."""
     if 'compressedDepth' in raw.format:
         raise InputFault(
             'encoding', f'format {raw.format!r:.60} is a depth image; a colour image is needed'
         )
-    head = raw.data[:25].tobytes()
-    if head.startswith(b'\x89PNG') and len(head) == 25 and head[24] > 8:
+    if raw.format.startswith('bayer_'):
         raise InputFault(
-            'encoding', 'the PNG image has more than 8 bits per sample; let the camera send 8'
+            'encoding',
+            f'format {raw.format!r:.60} is a mosaic, whose colours compression has mixed; let the '
+            'camera compress rgb8 or bgr8',
         )
-    # OpenCV fills the missing part of a truncated JPEG with grey, without an error. Encoders may
-    # pad the end.
-    if head.startswith(b'\xff\xd8') and b'\xff\xd9' not in raw.data[-4096:].tobytes():
-        raise InputFault('not_decodable', f'the JPEG image is cut off after {raw.data.size} bytes')
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return decode_image(raw.data, WIRE, limits)
+
+
+def decode_image(
+    data: UInt8Array,
+    kinds: Set[str] = FILES,
+    limits: ImageLimits = _LIMITS,
+    turn_upright: bool = False,
+) -> UInt8Array:
+    """Decode a coded image of one of `kinds` to uint8 RGB (H, W, 3).
+
+    The header is read first, so that no image is decoded that is larger than `limits` or claims to
+    be. With `turn_upright` the orientation stored in the file (EXIF) is applied.
+
+    Raises:
+        InputFault: too large, another format, more than 8 bits, or a decoder would have to invent
+            pixels of a damaged JPEG.
+    """
+    if data.size > limits.megabytes * 1e6:
+        raise InputFault(
+            'too_large',
+            f'the image has {data.size / 1e6:.0f} MB, allowed are {limits.megabytes:g}',
+        )
+    coded = data.tobytes()
+    header = image_header(coded)
+    if header is None or header.kind not in kinds:
+        what = 'no header that is known' if header is None else f'the header of {header.kind}'
+        raise InputFault(
+            'not_decodable',
+            f'{data.size} bytes cannot be decoded, they have {what}; only '
+            f'{", ".join(sorted(kinds))} are',
+        )
+    megapixels = header.width * header.height / 1e6
+    if megapixels > limits.megapixels:
+        raise InputFault(
+            'too_large',
+            f'the image claims {header.width}x{header.height} pixels, {megapixels:.0f} million; '
+            f'allowed are {limits.megapixels:g}',
+        )
+    if header.bits > 8:
+        raise InputFault(
+            'encoding',
+            f'the {header.kind.upper()} image has more than 8 bits per sample; save or send 8',
+        )
+    if header.kind == 'jpeg':
+        end = jpeg_end(coded)
+        if end is None:
+            raise InputFault('not_decodable', f'the JPEG image is cut off after {data.size} bytes')
+        strict = _strict_jpeg(coded[:end])
+        if strict is not None and not (turn_upright and b'Exif\0' in coded[:4096]):
+            return strict
+    flags = cv2.IMREAD_COLOR | (0 if turn_upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        image = cv2.imdecode(raw.data, flags) if raw.data.size else None
+        image = cv2.imdecode(data, flags)
     except (cv2.error, MemoryError):
         image = None
     if image is None:
         raise InputFault(
-            'not_decodable',
-            f'{raw.data.size} bytes of format {raw.format!r:.60} cannot be decoded as an image',
+            'not_decodable', f'{data.size} bytes of {header.kind} are damaged and not decodable'
         )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _strict_jpeg(coded: bytes) -> UInt8Array | None:
+    """Decode with a library that tells of damage; None where it is absent or knows the kind not.
+
+    OpenCV fills what is missing with grey, without a word.
+    """
+    if simplejpeg is None:
+        return None
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(coded, colorspace='RGB', strict=True), np.uint8)
+    except ValueError as error:
+        text = str(error)
+        if 'olor' in text and 'conver' in text:  # CMYK
+            return None
+        raise InputFault('not_decodable', f'the JPEG image is damaged: {text:.100}') from error

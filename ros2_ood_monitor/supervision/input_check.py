@@ -7,7 +7,12 @@ import numpy as np
 from ros2_ood_monitor.frame import RawCompressedImage, RawImage, UInt8Array
 from ros2_ood_monitor.printable import is_printable, printable
 from ros2_ood_monitor.supervision.config import SupervisionConfig
-from ros2_ood_monitor.supervision.decoding import InputFault, check_image, decode_compressed
+from ros2_ood_monitor.supervision.decoding import (
+    ImageLimits,
+    InputFault,
+    check_image,
+    decode_compressed,
+)
 
 __all__ = ['InputCheck', 'InputFault', 'check_image', 'decode_compressed']
 
@@ -49,7 +54,11 @@ class InputCheck:
         # All state is updated even when an earlier check fails, so that one bad image does not
         # make the next good one look bad.
         stamp_fault = self._stamp_fault(raw.header.stamp.to_ns(), stamp_clock_ns)
-        image = decode_compressed(raw) if isinstance(raw, RawCompressedImage) else check_image(raw)
+        if isinstance(raw, RawCompressedImage):
+            limits = ImageLimits(self.config.max_megapixels, self.config.max_image_mb)
+            image = decode_compressed(raw, limits)
+        else:
+            image = check_image(raw)
         frozen_fault = self._frozen_fault(image, received_ns)
         fault = (
             _text_fault(raw)
