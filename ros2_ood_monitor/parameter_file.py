@@ -8,13 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from ros2_ood_monitor.parameters import (
-    PARAMETERS,
-    Parameter,
-    ParameterError,
-    Value,
-    check_parameter,
-)
+from ros2_ood_monitor.parameter import Parameter, ParameterError, Value
+from ros2_ood_monitor.parameters import PARAMETERS, check_parameter
 
 NODE_NAME = 'ood_monitor'
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ros2_ood_monitor.bus.command_line import add_bus_arguments, join, stop_on_signals
 
 if TYPE_CHECKING:
-    from ros2_ood_monitor.parameters import Value
+    from ros2_ood_monitor.parameter import Value
 
 NAME = 'run'
 SUMMARY = 'the monitor: watch a camera topic, publish segmentation, map and alert'
@@ -52,8 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parameters(args: argparse.Namespace) -> dict[str, Value]:
     """Return every parameter: defaults, then the file, then the options."""
+    from ros2_ood_monitor.parameter import ParameterError
     from ros2_ood_monitor.parameter_file import read_parameters
-    from ros2_ood_monitor.parameters import PARAMETERS, ParameterError, check_parameter
+    from ros2_ood_monitor.parameters import PARAMETERS, check_parameter
 
     values = {name: parameter.default for name, parameter in PARAMETERS.items()}
     if args.config is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.frame import UInt8Array
-from ros2_ood_monitor.parameters import ParameterError, Value
+from ros2_ood_monitor.parameter import ParameterError, Value
 from ros2_ood_monitor.polygon import Point, read_polygon
 
 _FRACTION_BITS = 8

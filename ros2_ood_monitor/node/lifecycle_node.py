@@ -32,8 +32,9 @@ from ros2_ood_monitor.bus.rclpy import RosMiddleware
 from ros2_ood_monitor.node.black_box import BlackBoxError, require_recording
 from ros2_ood_monitor.node.monitor_node import MonitorNode
 from ros2_ood_monitor.node.ros_parameters import RosParameters
+from ros2_ood_monitor.parameter import ParameterError
 from ros2_ood_monitor.parameter_file import NODE_NAME
-from ros2_ood_monitor.parameters import ParameterError, default
+from ros2_ood_monitor.parameters import default
 from ros2_ood_monitor.printable import PrintableFormatter
 
 Transition = Callable[['OodMonitorNode', LifecycleState], Any]

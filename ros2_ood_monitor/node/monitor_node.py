@@ -23,7 +23,7 @@ from ros2_ood_monitor.messages.conversions import (
 )
 from ros2_ood_monitor.node.black_box import BlackBox
 from ros2_ood_monitor.node.overlays import OverlayWorker
-from ros2_ood_monitor.parameters import ParameterError, Value
+from ros2_ood_monitor.parameter import ParameterError, Value
 from ros2_ood_monitor.supervision.clock import Clock, SystemClock
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.heartbeat import MonitorOutput

@@ -78,7 +78,7 @@ class OverlayWorker:
         compressed = self._middleware.subscriber_count(topics.OVERLAY_COMPRESSED) > 0
         if output.frame is None or output.detection is None or not (raw or compressed):
             return
-        from ros2_ood_monitor.overlay import draw
+        from ros2_ood_monitor.pages.overlay import draw
 
         overlay = draw(output.frame.image, output.detection, output.alert, self.palette)
         header = output.frame.header

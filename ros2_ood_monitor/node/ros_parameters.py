@@ -14,14 +14,9 @@ from rcl_interfaces.msg import (
 )
 from rclpy.node import Node
 
+from ros2_ood_monitor.parameter import Parameter, ParameterError, Value
 from ros2_ood_monitor.parameter_file import ROS_OWNED
-from ros2_ood_monitor.parameters import (
-    PARAMETERS,
-    Parameter,
-    ParameterError,
-    Value,
-    check_parameter,
-)
+from ros2_ood_monitor.parameters import PARAMETERS, check_parameter
 from ros2_ood_monitor.supervision.config import GROUP, SupervisionConfig
 
 ON_CONFIGURE = (

@@ -24,7 +24,7 @@ from ros2_ood_monitor.frame import Frame, RawCompressedImage, RawImage, Stamp, U
 from ros2_ood_monitor.inference.runner import Runner, RunnerError
 from ros2_ood_monitor.messages import topics
 from ros2_ood_monitor.messages.conversions import alert_messages, jpeg_message, result_messages
-from ros2_ood_monitor.overlay import draw
+from ros2_ood_monitor.pages.overlay import draw
 from ros2_ood_monitor.recordings.mcap_writer import McapWriter
 from ros2_ood_monitor.supervision.clock import ManualClock
 from ros2_ood_monitor.supervision.config import SupervisionConfig

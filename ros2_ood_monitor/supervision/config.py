@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from ros2_ood_monitor.parameters import ParameterError, Value, check_parameter, default
+from ros2_ood_monitor.parameter import ParameterError, Value
+from ros2_ood_monitor.parameters import check_parameter, default
 
 GROUP = 'supervision'
 

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from ros2_ood_monitor.commands.parameters import page
+from ros2_ood_monitor.parameter import ParameterError
 from ros2_ood_monitor.parameter_file import parameters_yaml, read_parameters
-from ros2_ood_monitor.parameters import PARAMETERS, ParameterError, check_parameter
+from ros2_ood_monitor.parameters import PARAMETERS, check_parameter
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 
 ROOT = Path(__file__).parents[2]

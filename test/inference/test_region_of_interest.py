@@ -14,7 +14,8 @@ from ros2_ood_monitor.cli import main
 from ros2_ood_monitor.frame import Frame, UInt8Array
 from ros2_ood_monitor.inference.region_of_interest import region_of_interest
 from ros2_ood_monitor.inference.runner import Runner
-from ros2_ood_monitor.parameters import ParameterError, check_parameter
+from ros2_ood_monitor.parameter import ParameterError
+from ros2_ood_monitor.parameters import check_parameter
 
 ROWS, COLUMNS = MAP  # 12 and 16
 

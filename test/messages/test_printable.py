@@ -21,7 +21,8 @@ from ros2_ood_monitor.messages.conversions import (
     alerts_from_message,
     fallback_messages,
 )
-from ros2_ood_monitor.parameters import ParameterError, check_parameter
+from ros2_ood_monitor.parameter import ParameterError
+from ros2_ood_monitor.parameters import check_parameter
 from ros2_ood_monitor.printable import PrintableFormatter, is_printable, printable
 from ros2_ood_monitor.supervision.config import SupervisionConfig
 from ros2_ood_monitor.supervision.input_check import InputCheck, InputFault

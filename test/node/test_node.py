@@ -22,7 +22,8 @@ from ros2_ood_monitor.messages.conversions import alerts_from_message, jpeg_mess
 from ros2_ood_monitor.messages.types import Bool
 from ros2_ood_monitor.node import monitor_node as node_module
 from ros2_ood_monitor.node.monitor_node import MonitorNode, NodeError, run_monitor
-from ros2_ood_monitor.parameters import PARAMETERS, ParameterError, Value
+from ros2_ood_monitor.parameter import ParameterError, Value
+from ros2_ood_monitor.parameters import PARAMETERS
 
 PATIENCE_S = 10.0
 
@@ -377,7 +378,7 @@ def test_images_are_drawn_only_while_someone_looks(bus, start, monkeypatch):
         return image
 
     monkeypatch.setitem(
-        __import__('sys').modules, 'ros2_ood_monitor.overlay', SimpleNamespace(draw=draw)
+        __import__('sys').modules, 'ros2_ood_monitor.pages.overlay', SimpleNamespace(draw=draw)
     )
     node = start()
     node.load(BUNDLE)

@@ -8,7 +8,7 @@ from support.channels import channel_scores
 
 from ros2_ood_monitor.alert import Alert, Cause, State
 from ros2_ood_monitor.detection import Detection, Region
-from ros2_ood_monitor.overlay import TINT, _lines, draw
+from ros2_ood_monitor.pages.overlay import TINT, _lines, draw
 from ros2_ood_monitor.pages.state_styles import COLORS
 
 HEIGHT, WIDTH = 480, 640
