@@ -96,10 +96,11 @@ def arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument(
             'use_respawn',
-            default_value='false',
+            default_value='true',
             choices=FLAG,
             description='Start the node again when it ends, as it does when its engines are '
-            'beyond repair.',
+            'beyond repair; between its end and its next alert consumers hear silence, which is '
+            'FAULT.',
         ),
         DeclareLaunchArgument(
             'respawn_delay', default_value='2.0', description='Seconds before a respawn.'
@@ -123,6 +124,11 @@ def start(context: LaunchContext) -> list[Action]:
         for argument, parameter in OVERRIDES.items()
         if value(argument)
     }
+    if not Path(value('params_file')).is_file():
+        raise RuntimeError(
+            f'params_file {value("params_file")} does not exist; correct the path, or leave the '
+            'argument out'
+        )
     for flag in ('autostart', 'use_sim_time'):
         parameters[flag] = value(flag) == 'true'
     actions: list[Action] = []
@@ -131,6 +137,12 @@ def start(context: LaunchContext) -> list[Action]:
         actions.append(
             SetEnvironmentVariable('CYCLONEDDS_URI', f'file://{config("cyclonedds.xml")}')
         )
+    # Releases of Fast DDS differ in the name.
+    names = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+    if not set(names) & set(os.environ):
+        # Its shared memory is too small for them by default.
+        profile = str(config('fastdds.xml'))
+        actions.extend(SetEnvironmentVariable(name, profile) for name in names)
     actions.append(
         LifecycleNode(
             package=PACKAGE,
