@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from offline_training.evaluation import anomaly, events, safety, segmentation, views
+from offline_training.evaluation import anomaly, drives, events, safety, segmentation, views
 from offline_training.learning.command_line import exit_status
 from offline_training.learning.store import write_json
 
@@ -16,6 +16,7 @@ COMMANDS = {
     'segmentation': segmentation,
     'anomaly': anomaly,
     'events': events,
+    'drives': drives,
     'views': views,
     'safety': safety,
 }

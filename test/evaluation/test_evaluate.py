@@ -10,6 +10,7 @@ from support.painted_world import anomalies, grey_cutouts, magenta_cutouts, norm
 from support.tiny_bundle import channel, make_tiny_bundle
 
 from offline_training import evaluate
+from offline_training.evaluation.drives import poisson_interval
 from ros2_ood_monitor.bundle.model_bundle import ModelBundle
 from ros2_ood_monitor.frame import Frame
 from ros2_ood_monitor.inference.runner import Runner
@@ -188,3 +189,26 @@ def test_a_wrong_foreign_folder_gets_one_sentence(tiny_bundle, tmp_path, capsys,
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count('\n') == 1
+
+
+def test_hours_of_painted_driving_are_counted(tiny_bundle, capsys):
+    """Painted streets are nothing that the toy bundle knows: every drive is an alarm."""
+    words = ['drives', '--bundle', str(tiny_bundle), '--backend', 'onnxruntime', '--json', '-']
+    assert evaluate.main([*words, '--hours', '0.005', '--minutes', '0.1']) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report['drives'] == 3
+    assert report['hours'] == pytest.approx(0.005)
+    assert report['alarms'] >= 3
+    assert report['per_hour'] == pytest.approx(report['alarms'] / 0.005)
+    low, high = report['interval']
+    assert low < report['per_hour'] < high
+    assert sum(report['frames'].values()) == 180
+    assert report['stated_per_hour'] == 1.0
+
+
+@pytest.mark.parametrize(
+    ('count', 'low', 'high'), [(0, 0, 3.6889), (1, 0.0253, 5.5716), (10, 4.7954, 18.3904)]
+)
+def test_the_interval_is_that_of_the_tables(count, low, high):
+    """Garwood's, as in Ulm, 1990."""
+    assert poisson_interval(count) == pytest.approx((low, high), abs=1e-4)

@@ -16,6 +16,7 @@ COMMANDS = {
     'evaluate segmentation': evaluate.main,
     'evaluate anomaly': evaluate.main,
     'evaluate events': evaluate.main,
+    'evaluate drives': evaluate.main,
     'evaluate views': evaluate.main,
     'evaluate safety': evaluate.main,
     'attack_autoencoder': attack_autoencoder.main,
