@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-
-import numpy as np
 
 from offline_training.detectors.dense_flow.dense_flow import DenseFlowDensity
 from offline_training.detectors.fused.monitor import Monitor
@@ -26,7 +23,6 @@ from offline_training.pipeline.normal_sequences import (
 )
 from ros2_ood_monitor.bundle.manifest import (
     DEFAULT_CHANNEL,
-    LEAST_SEQUENCES,
     UNUSUAL_IMAGE,
     Certificate,
     Channel,
@@ -37,7 +33,6 @@ from ros2_ood_monitor.bundle.manifest import (
 )
 from ros2_ood_monitor.calibration.channels import AlarmBudget, calibrate, shares
 from ros2_ood_monitor.calibration.findings import findings, lowered
-from ros2_ood_monitor.calibration.sequences import NormalSequence
 
 
 def run(context: Context) -> None:
@@ -66,9 +61,11 @@ def run(context: Context) -> None:
         shares(own | image_channel | added),
     )
     channels = {
-        **_calibrated(unseen, own, budget),
+        **calibrate(list(unseen.values()), own, budget),
         **calibrate(list(normal.values()), added, budget),
-        **_calibrated(image_sequences(context, measured, unseen), image_channel, budget),
+        **calibrate(
+            list(image_sequences(context, measured, unseen).values()), image_channel, budget
+        ),
     }
     perturbed = {
         kind: {name: values[name] for name in measured.monitor.channels}
@@ -99,22 +96,3 @@ def _uncalibrated(monitor: Monitor, top_fraction: float, min_area: int) -> dict[
     statistics.append(Statistic(TOO_NORMAL, None, 0, -1.0, ()))
     channels[IMAGE] = Channel(None, None, None, (), none, tuple(statistics), cause=UNUSUAL_IMAGE)
     return channels
-
-
-def _calibrated(
-    sequences: Mapping[str, NormalSequence], channels: Mapping[str, Channel], budget: AlarmBudget
-) -> dict[str, Channel]:
-    """Calibrate channels on sequences; too few of them count as one.
-
-    Two or three differ too much for one to be judged by the others.
-    """
-    own = list(sequences.values())
-    if len(own) < LEAST_SEQUENCES:
-        names = own[0].values
-        own = [NormalSequence({n: np.concatenate([s.values[n] for s in own]) for n in names})]
-    return {
-        name: dataclasses.replace(
-            found, certificate=dataclasses.replace(found.certificate, sequences=len(sequences))
-        )
-        for name, found in calibrate(own, channels, budget).items()
-    }
