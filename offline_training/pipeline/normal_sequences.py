@@ -176,13 +176,17 @@ def unseen_sequences(
     """Return sequences that flow and observer were not fitted on, by their names.
 
     Training sequences measured by the fits without them, and what else is `normal`, unless it is a
-    part of one of them.
+    part of one of them. No fit has learned from enlarged windows: the level of a second look is
+    the higher one of both fits.
     """
     found = dict(normal)
     for number, group in enumerate(stored_groups(context)):
         part = measured.without(context, number)
         for name in group:
-            found[name] = part.sequence(_left_out_frames(context, name))
+            frames = _left_out_frames(context, name)
+            unseen, whole = part.sequence(frames).values, measured.sequence(frames).values
+            again = np.maximum(unseen[SECOND_LEVEL], whole[SECOND_LEVEL])
+            found[name] = NormalSequence({**unseen, SECOND_LEVEL: again})
     return found
 
 

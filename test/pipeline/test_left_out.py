@@ -26,6 +26,7 @@ from offline_training.pipeline.normal_sequences import (
     unseen_sequences,
 )
 from offline_training.train import main
+from ros2_ood_monitor.calibration.sequences import SECOND_LEVEL
 from test.support.miniature import write
 
 SIZE = (64, 96)
@@ -92,10 +93,13 @@ def test_sequences_are_measured_by_the_fit_without_them(context: Context) -> Non
     frames = context.train_data
     for number, name in enumerate(unseen):
         images = [frames[i][0] for i in range(len(frames)) if frames.sequence(i) == name]
-        own = measured.without(context, number).sequence(images)
+        own_fit = measured.without(context, number)
+        own = own_fit.sequence(images)
         np.testing.assert_allclose(unseen[name].values['object'], own.values['object'])
         seen = measured.sequence(images).values['object']
         assert np.abs(unseen[name].values['object'] - seen).max() > 1e-3
+        both = [each.sequence(images).values[SECOND_LEVEL] for each in (measured, own_fit)]
+        np.testing.assert_allclose(unseen[name].values[SECOND_LEVEL], np.max(both, axis=0))
     image = image_sequences(context, measured, unseen)
     stored = json.loads((context.output_dir / 'image.json').read_text())['left_out']
     for name, values in stored.items():
