@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import chi2
 
 from offline_training.evaluation.bundle_options import (
     add_bundle_arguments,
@@ -96,6 +95,9 @@ def _drives(runner: Runner, options: argparse.Namespace) -> dict[str, Any]:
 
 def poisson_interval(count: int, share: float = 0.95) -> tuple[float, float]:
     """Return the exact interval of the mean of a Poisson count (Garwood, 1936)."""
+    # Not above: scipy looks at torch when it is imported, and a missing one is told by name.
+    from scipy.stats import chi2
+
     tail = (1 - share) / 2
     low = 0.0 if count == 0 else float(chi2.ppf(tail, 2 * count)) / 2
     return low, float(chi2.ppf(1 - tail, 2 * count + 2)) / 2

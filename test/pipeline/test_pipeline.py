@@ -151,9 +151,9 @@ def test_a_flow_that_the_fusion_does_without_is_a_channel_of_its_own(run, monkey
     own = bundle.channels['density']
     assert [(each.name, each.weight) for each in own.fusion.maps] == [('density', 1.0)]
     assert own.regions is None
-    # A quarter of the hourly alarm for each channel and the regions.
+    # A fifth of the hourly alarm for each channel and the regions of each look.
     budgets = {name: each.certificate.budget_per_hour for name, each in bundle.channels.items()}
-    assert budgets == pytest.approx({'object': 0.5, 'density': 0.25, 'image': 0.25})
+    assert budgets == pytest.approx({'object': 0.6, 'density': 0.2, 'image': 0.2})
     assert bundle.needed_outputs() == ['labels', 'observer', 'density', 'image_statistics']
     with Runner(bundle, threads=1) as runner:
         runner.self_test()

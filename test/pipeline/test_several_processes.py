@@ -75,7 +75,8 @@ def test_two_processes_learn_what_one_does(tmp_path):
         run(processes, *SMALL, '--output', tmp_path / str(processes))
     alone, together = miou(tmp_path / '1'), miou(tmp_path / '2')
     assert alone > 25
-    assert together == pytest.approx(alone, abs=2)
+    # Sums in another order let two trainings drift apart; on some processors by 3 points.
+    assert together == pytest.approx(alone, abs=5)
 
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:

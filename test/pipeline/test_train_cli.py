@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -242,10 +243,15 @@ def test_a_missing_package_is_named_with_its_extra(module):
 
 
 @pytest.mark.parametrize(
-    'command',
-    ['evaluate', 'compare', 'cutouts', 'attack_autoencoder', 'residual_flow_protocol'],
+    ('command', 'module'),
+    [
+        *itertools.product(
+            ['evaluate', 'compare', 'attack_autoencoder', 'residual_flow_protocol'],
+            ['torch', 'sklearn'],
+        ),
+        ('cutouts', 'torch'),
+    ],
 )
-@pytest.mark.parametrize('module', ['torch', 'sklearn'])
 def test_every_command_names_a_missing_package(command, module, tmp_path):
     (tmp_path / 'sitecustomize.py').write_text(f'import sys; sys.modules[{module!r}] = None\n')
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
